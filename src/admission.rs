@@ -1,0 +1,175 @@
+//! The wire: `admission.k8s.io/v1` AdmissionReview, in and out.
+//!
+//! Of our own, since the request is parsed without copying what isn't read, and the response must
+//! be just what `pkg/admission/plugin/webhook/request/admissionreview.go` accepts.
+
+mod response;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use response::{Response, Status, StatusCause};
+
+use crate::object::{Text, nullable};
+
+/// The version of the reviews that are understood.
+pub const API_VERSION: &str = "admission.k8s.io/v1";
+
+/// An AdmissionReview with a request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    api_version: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    request: Option<Request<'a>>,
+}
+
+/// What the apiserver asks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request<'a> {
+    /// Identifies the call, not the change: a retry has another one.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub uid: Text<'a>,
+    /// Kind of the object as it was converted for us.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub kind: GroupVersionKind<'a>,
+    /// Resource, that of the parent for a subresource.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub resource: GroupVersionResource<'a>,
+    /// `scale`, `status` or nothing.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub sub_resource: Text<'a>,
+    /// Name, empty while a generateName waits for its suffix.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub name: Text<'a>,
+    /// Namespace.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub namespace: Text<'a>,
+    /// CREATE, UPDATE, DELETE or CONNECT.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub operation: Text<'a>,
+    /// Who asks.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub user_info: UserInfo<'a>,
+    /// The object as it would be stored; null on DELETE.
+    #[serde(borrow)]
+    pub object: Option<&'a RawValue>,
+    /// The object as it is stored; null on CREATE.
+    #[serde(borrow)]
+    pub old_object: Option<&'a RawValue>,
+    /// Whether nothing will be stored.
+    #[serde(default, deserialize_with = "nullable")]
+    pub dry_run: bool,
+    /// CreateOptions, UpdateOptions and so on.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub options: Options<'a>,
+}
+
+/// Group, version and kind.
+#[derive(Debug, Default, Deserialize)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub struct GroupVersionKind<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub group: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub version: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub kind: Text<'a>,
+}
+
+/// Group, version and resource.
+#[derive(Debug, Default, Deserialize)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub struct GroupVersionResource<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub group: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub version: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub resource: Text<'a>,
+}
+
+/// Who asks.
+#[derive(Debug, Default, Deserialize)]
+pub struct UserInfo<'a> {
+    /// User name.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub username: Text<'a>,
+    /// Groups.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub groups: Vec<Text<'a>>,
+}
+
+/// The options that matter.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options<'a> {
+    /// The client's field manager.
+    #[serde(borrow)]
+    pub field_manager: Option<Text<'a>>,
+}
+
+/// Why a body is no AdmissionReview that can be answered.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ReviewError {
+    /// It is no JSON, or a field has the wrong type.
+    #[error("the body is no AdmissionReview: {0}")]
+    Unreadable(String),
+    /// It is another kind of document.
+    #[error("expected an AdmissionReview of {API_VERSION}, found kind {kind:?} of {api_version:?}")]
+    OtherKind {
+        /// The kind found.
+        kind: String,
+        /// The version found.
+        api_version: String,
+    },
+    /// It carries no request.
+    #[error("the AdmissionReview has no request")]
+    NoRequest,
+    /// Its request has no uid, so no answer to it would be accepted.
+    #[error("the AdmissionReview's request has no uid")]
+    NoUid,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the request of an AdmissionReview.
+    ///
+    /// # Errors
+    /// When the body is no such review, or one that can't be answered.
+    pub fn read(body: &'a [u8]) -> Result<Self, ReviewError> {
+        let review: Review<'a> =
+            serde_json::from_slice(body).map_err(|error| ReviewError::Unreadable(error.to_string()))?;
+        if &*review.api_version != API_VERSION || &*review.kind != "AdmissionReview" {
+            let (kind, api_version) = (review.kind.to_string(), review.api_version.to_string());
+            return Err(ReviewError::OtherKind { kind, api_version });
+        }
+        let request = review.request.ok_or(ReviewError::NoRequest)?;
+        if request.uid.is_empty() {
+            return Err(ReviewError::NoUid);
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_review_says_why() {
+        let why = |body: &str| Request::read(body.as_bytes()).unwrap_err().to_string();
+        assert!(why("hello").contains("no AdmissionReview"));
+        assert!(why("[]").contains("no AdmissionReview"));
+        assert!(why("{}").contains("expected an AdmissionReview of admission.k8s.io/v1"));
+        let review =
+            |rest: &str| format!(r#"{{"apiVersion":"{API_VERSION}","kind":"AdmissionReview"{rest}}}"#);
+        assert!(why(&review("")).contains("no request"));
+        assert!(why(&review(r#","request":{}"#)).contains("no uid"));
+        assert!(why(&review(r#","request":{"uid":7}"#)).contains("expected"));
+        assert!(why(&review(r#","request":{"uid":"a","uid":"b"}"#)).contains("duplicate field"));
+    }
+}

@@ -1,0 +1,197 @@
+//! `plimsoll serve`: wires the parts together and runs them.
+
+mod health;
+mod trust;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::audit::{self, AuditLog};
+use crate::cluster::{Cluster, ConnectError, Watches, Webhooks};
+use crate::facts::Facts;
+use crate::metrics::Metrics;
+use crate::policy::reload::{POLL, Policies};
+use crate::review::{AuditFailure, Live, Reviewer};
+use crate::server::{self, Certificate, CertificateSource, Health, Server, Signals};
+
+/// How long the audit log may take to end.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where the apiserver calls, over TLS.
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    ops_listen: SocketAddr,
+    /// Files and directories of policies, read again when they change; without them the shipped ones are used.
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    policies: Vec<PathBuf>,
+    /// The cluster to look at. Without it: the one this runs in or, outside of any, KUBECONFIG; else none.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Look at no cluster: nothing is known beyond the request.
+    #[arg(long, conflicts_with = "kubeconfig")]
+    no_cluster: bool,
+    /// The certificate chain, PEM; read again when it changes. Without it one is made.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Ask clients for a certificate of these authorities, PEM.
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Write the audit log to a file too; it is then the one that counts.
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+    /// Which decisions are recorded: denials, findings or all.
+    #[arg(long, default_value_t, value_name = "LEVEL")]
+    audit_level: audit::Level,
+    /// What becomes of a request that only a waiver lets in when the audit log can't be written.
+    #[arg(long, value_enum, default_value_t = AuditFailure::Allow)]
+    audit_failure: AuditFailure,
+    /// Where its Secret and Lease live.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "plimsoll-system", value_name = "NS")]
+    namespace: String,
+    /// How long to go on serving after SIGTERM, in seconds, until every apiserver has noticed.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    drain_seconds: u64,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    log();
+    // One provider for every TLS connection of the process; a second one would be a bug of ours.
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    anyhow::ensure!(provider.install_default().is_ok(), "a TLS provider is installed already");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(args))
+}
+
+/// Logs go to standard error: text for people, JSON otherwise. Standard output is the audit log's.
+fn log() {
+    use std::io::IsTerminal as _;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.with_target(false).init();
+    } else {
+        builder.json().init();
+    }
+}
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let signals = Signals::new().context("failed to listen for signals")?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let health = Health::new();
+
+    let policies = Policies::load(args.policies)?;
+    metrics.policies_reloaded(true);
+    let policy_condition = health.condition("policies");
+    policy_condition.set_ready();
+
+    let settings =
+        audit::Settings { file: args.audit_log, level: args.audit_level, ..audit::Settings::default() };
+    let audit = AuditLog::open(settings)?;
+    let instance = audit::default_instance();
+
+    let source = match (args.tls_cert, args.tls_key) {
+        (Some(cert), Some(key)) => CertificateSource::Files { cert, key },
+        _ => CertificateSource::SelfManaged { names: default_names(args.listen) },
+    };
+    let certificate = Certificate::load(source)?;
+
+    let cluster = connect(args.kubeconfig.as_deref(), args.no_cluster).await?;
+    let facts = Arc::new(Facts::default());
+    let mut background = tokio::task::JoinSet::new();
+    let (mut watches, mut keeper) = (None, None);
+    if let Some(cluster) = &cluster {
+        let observer = health::caches(&health, &metrics);
+        watches = Some(Watches::start(cluster, &facts, &observer));
+        let condition = health.condition("webhook configurations");
+        let served = trust::Served { certificate: certificate.clone(), condition };
+        keeper = Some(Webhooks::new(cluster).keep(Arc::new(served)));
+    }
+
+    let reload_metrics = Arc::clone(&metrics);
+    let reload_notice = health.notice("policy reload");
+    background.spawn(policies.clone().keep_fresh(POLL, move |successful| {
+        reload_metrics.policies_reloaded(successful);
+        if successful {
+            reload_notice.set_ready();
+        } else {
+            reload_notice.set_not_ready("the files are wrong; the last good set is in force");
+        }
+    }));
+    background.spawn(health::watch_audit(audit.clone(), health.notice("audit log")));
+    let hangups = audit.clone();
+    background.spawn(async move {
+        // Without the signal the log is still reopened when its file is renamed.
+        let _ = audit::reopen_on_hangup(hangups).await;
+        std::future::pending::<()>().await;
+    });
+
+    let live = cluster.map(|cluster| Arc::new(cluster) as Arc<dyn Live>);
+    let reviewer = Reviewer {
+        policies,
+        facts,
+        live,
+        audit: audit.clone(),
+        audit_failure: args.audit_failure,
+        instance,
+        metrics: Arc::clone(&metrics),
+    };
+    let mut config = server::Config::new(args.listen, args.ops_listen);
+    config.client_ca = args.client_ca;
+    config.drain_time = Duration::from_secs(args.drain_seconds);
+    let server = Server::bind(config, certificate, Arc::new(reviewer), health, metrics).await?;
+    info!(namespace = args.namespace, version = env!("CARGO_PKG_VERSION"), "Plimsoll starts.");
+
+    let served = tokio::select! {
+        served = server::run_until_signalled(server, signals) => served.map_err(anyhow::Error::from),
+        () = ended(watches.as_mut()) => Err(anyhow::anyhow!("a watch ended, which it never should")),
+        Some(_) = background.join_next() => Err(anyhow::anyhow!("a background task ended, which it never should")),
+    };
+    drop(keeper);
+    audit.flush_and_close(Instant::now() + LAST_LINES).await?;
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+async fn ended(watches: Option<&mut Watches>) {
+    match watches {
+        Some(watches) => watches.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn connect(kubeconfig: Option<&std::path::Path>, no_cluster: bool) -> anyhow::Result<Option<Cluster>> {
+    if no_cluster {
+        return Ok(None);
+    }
+    match Cluster::connect(kubeconfig).await {
+        Ok(cluster) => Ok(Some(cluster)),
+        Err(error @ ConnectError::NotConfigured(_)) => {
+            info!(reason = %error, "Requests are judged by themselves.");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a self-managed certificate is for before the webhook configurations tell.
+fn default_names(listen: SocketAddr) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if !listen.ip().is_unspecified() && !listen.ip().is_loopback() {
+        names.push(listen.ip().to_string());
+    }
+    names
+}

@@ -1,0 +1,270 @@
+//! Match, default, judge, ratchet, waive: from a request, policies, facts and the time to a verdict.
+//!
+//! Nothing in here does I/O, so `serve`, `check` and `scan` can't disagree. What a verdict rests on
+//! comes back with it: [`Outcome::rests_on`] and [`Outcome::missing`] name what a caller with a
+//! cluster should read live before it believes the verdict.
+
+mod patch;
+mod subject;
+mod waive;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::facts::{NamespaceFacts, Reference};
+use crate::object::{Kind, Object};
+use crate::policy::{Policy, PolicyRule};
+use crate::rules::{Context, Singletons};
+use crate::verdict::{Action, Finding, Judged, State, Verdict};
+use subject::Subjects;
+use waive::Waivers;
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Operation {
+    Connect,
+    Create,
+    Delete,
+    Update,
+}
+
+impl Operation {
+    /// The name as Kubernetes spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Create => "CREATE",
+            Self::Delete => "DELETE",
+            Self::Update => "UPDATE",
+        }
+    }
+}
+
+/// One request to judge.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What is done.
+    pub operation: Operation,
+    /// The kind of the object; for a scale request the kind of the workload.
+    pub kind: Kind,
+    /// The object's namespace; for a Namespace its own name.
+    pub namespace: &'a str,
+    /// Who asks.
+    pub user: &'a str,
+    /// Their groups.
+    pub groups: Vec<&'a str>,
+    /// The field manager, where the client has one.
+    pub manager: Option<&'a str>,
+    /// Whether the object is a manifest, so that no API default has covered up what is unset.
+    pub manifest: bool,
+    /// The object as it would be stored.
+    pub object: Object<'a>,
+    /// The object before, in an UPDATE.
+    pub old: Option<Object<'a>>,
+}
+
+/// A verdict and what it rests on.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Facts about other objects on which a denial rests, absences included.
+    pub rests_on: BTreeSet<Reference>,
+    /// Partners that the object names or selects and that the facts don't have.
+    pub missing: BTreeSet<Reference>,
+}
+
+/// Judges a request: what the validating webhook answers.
+pub fn judge(request: &Request<'_>, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> Outcome {
+    let mut pass = Pass::new(request, policies, facts, now);
+    if !pass.policies.is_empty() {
+        pass.run();
+        pass.outcome.verdict.notices.extend(pass.waivers.notices(&pass.outcome.verdict, &pass.subjects));
+    }
+    pass.outcome
+}
+
+/// Fills in what is new and fixable: what the mutating webhook answers. Its findings are those that
+/// it mends; the others are the validating webhook's to tell.
+pub fn fill_in(
+    request: &Request<'_>,
+    policies: &[Policy],
+    facts: &NamespaceFacts,
+    now: Timestamp,
+) -> Outcome {
+    let mut pass = Pass::new(request, policies, facts, now);
+    // A template that differs from its controller's starts an endless series of new objects.
+    if pass.policies.is_empty() || request.object.metadata.controller().is_some() {
+        return pass.outcome;
+    }
+    pass.run();
+    let fixable = |judged: &Judged| judged.state == State::New && !judged.finding.fix.is_empty();
+    let verdict = &mut pass.outcome.verdict;
+    verdict.findings.retain(fixable);
+    let edits: Vec<_> =
+        verdict.findings.iter().flat_map(|judged| judged.finding.fix.iter().cloned()).collect();
+    match patch::build(request.object.text(), &edits) {
+        Some(patch) if !patch.is_empty() => {
+            verdict.patch = patch;
+            verdict.findings.iter_mut().for_each(|judged| judged.state = State::Fixed);
+        }
+        _ => verdict.findings.clear(),
+    }
+    pass.outcome
+}
+
+/// One run over the rules of the policies that apply.
+struct Pass<'p> {
+    request: &'p Request<'p>,
+    facts: &'p NamespaceFacts,
+    policies: Vec<&'p Policy>,
+    singletons: Singletons<'p>,
+    subjects: Subjects,
+    waivers: Waivers<'p>,
+    outcome: Outcome,
+}
+
+impl<'p> Pass<'p> {
+    fn new(
+        request: &'p Request<'p>,
+        policies: &'p [Policy],
+        facts: &'p NamespaceFacts,
+        now: Timestamp,
+    ) -> Self {
+        let mut outcome = Outcome::default();
+        let subjects = Subjects::of(request, facts);
+        outcome.missing.extend(subjects.missing.iter().cloned());
+        let labels = facts.labels.as_ref();
+        if labels.is_none() && policies.iter().any(|policy| policy.matching.needs_labels()) {
+            outcome.missing.insert(Reference::Object(Kind::Namespace, request.namespace.to_owned()));
+        }
+        let governs = |policy: &&Policy| {
+            policy.matching.namespace(request.namespace, labels) && policy.matching.object(&subjects.labels)
+        };
+        let mut policies: Vec<&Policy> = policies.iter().filter(governs).collect();
+        let is_write = matches!(request.operation, Operation::Create | Operation::Update);
+        if !is_write || subjects.belongs_to_another {
+            policies.clear();
+        }
+        let all = policies.len();
+        policies.retain(|policy| !policy.exempt.covers(request.user, request.groups.iter().copied()));
+        outcome.verdict.exempt = all > 0 && policies.is_empty();
+        outcome.verdict.policies = policies.iter().map(|policy| policy.name.clone()).collect();
+        let singletons = Singletons {
+            declared: policies.iter().flat_map(|policy| &policy.singletons).collect(),
+            by_annotation: policies.iter().any(|policy| policy.singletons_by_annotation),
+        };
+        let waivers = Waivers::new(&policies, request.operation == Operation::Create, now);
+        Self { request, facts, policies, singletons, subjects, waivers, outcome }
+    }
+
+    fn run(&mut self) {
+        let request = self.request;
+        let mut context = Context::new(
+            &request.object,
+            self.subjects.subject.clone(),
+            self.subjects.new.clone(),
+            &self.singletons,
+            self.facts,
+        );
+        context.previous_replicas = self.subjects.previous_replicas;
+        context.old = request.old.as_ref();
+        context.manager = request.manager;
+        context.manifest = request.manifest;
+        let acts_on = context.acts_on();
+        let before = request.old.as_ref().map(|old| {
+            let subject = self.subjects.subject.clone();
+            Context::new(old, subject, self.subjects.old.clone(), &self.singletons, self.facts)
+        });
+        let old_acts_on = before.as_ref().map(Context::acts_on).unwrap_or_default();
+        self.waivers.read(&self.subjects, &acts_on, &old_acts_on);
+        self.outcome.missing.extend(context.take_missing());
+
+        let mut all: Vec<Judged> = Vec::new();
+        for policy in &self.policies {
+            for rule in &policy.rules {
+                let mut found = Vec::new();
+                rule.check.check(&context, &mut found);
+                let consulted = context.take_consulted();
+                self.outcome.missing.extend(context.take_missing());
+                if found.is_empty() {
+                    continue;
+                }
+                let mut existed = Vec::new();
+                if let Some(before) = &before {
+                    rule.check.check(before, &mut existed);
+                }
+                let judged =
+                    found.into_iter().filter_map(|finding| self.decide(policy, rule, finding, &existed));
+                let judged: Vec<Judged> = judged.collect();
+                if judged.iter().any(Judged::denies) {
+                    self.outcome.rests_on.extend(consulted);
+                }
+                judged.into_iter().for_each(|judged| merge(&mut all, judged));
+            }
+        }
+        let order =
+            |judged: &Judged| crate::rules::RULES.iter().position(|r| r.meta().name == judged.finding.rule);
+        all.sort_by_key(order);
+        self.outcome.verdict.findings = all;
+    }
+
+    /// How a finding stands: the action, the ratchet, the waivers.
+    fn decide(
+        &self,
+        policy: &Policy,
+        rule: &PolicyRule,
+        finding: Finding,
+        existed: &[Finding],
+    ) -> Option<Judged> {
+        let action = policy.action.min(rule.action).min(finding.ceiling);
+        if action == Action::Off {
+            return None;
+        }
+        let mut finding = finding;
+        if !rule.fix || action == Action::Audit {
+            finding.fix.clear();
+        }
+        let old = existed.iter().find(|old| old.place == finding.place);
+        let (waiver, remark, state) = match self.waivers.on(&finding) {
+            Some(on) => {
+                let state = on.state(&finding, old, self.subjects.is_metadata_only);
+                (Some(on.note()), on.remark(state), state)
+            }
+            None => (None, None, self.ratchet(policy, &finding, old)),
+        };
+        let policies = vec![policy.name.clone()];
+        Some(Judged { finding, action, state, policies, waiver, remark })
+    }
+
+    /// What was so before, and is no worse, only warns; unless a waiver used to carry it, or the
+    /// object is too young to have an excuse.
+    fn ratchet(&self, policy: &Policy, finding: &Finding, old: Option<&Finding>) -> State {
+        if self.subjects.is_metadata_only {
+            return State::Existing;
+        }
+        let Some(old) = old.filter(|old| old.severity >= finding.severity) else { return State::New };
+        let created = self.request.object.metadata.created().or(self.subjects.created);
+        let too_young = policy.since.is_some_and(|since| created.is_some_and(|created| created >= since));
+        if !policy.ratchet || too_young || self.waivers.carried(old) { State::New } else { State::Existing }
+    }
+}
+
+/// Adds a finding; one that another policy has too is shown once, with the strongest action.
+fn merge(all: &mut Vec<Judged>, judged: Judged) {
+    let same = all.iter_mut().find(|known| {
+        let (a, b) = (&known.finding, &judged.finding);
+        (a.rule, &a.place, &a.path, &a.required) == (b.rule, &b.place, &b.path, &b.required)
+    });
+    let Some(known) = same else { return all.push(judged) };
+    let policies = [known.policies.as_slice(), judged.policies.as_slice()].concat();
+    let fix =
+        if known.finding.fix.is_empty() { judged.finding.fix.clone() } else { known.finding.fix.clone() };
+    if (judged.denies(), judged.action) > (known.denies(), known.action) {
+        *known = judged;
+    }
+    known.policies = policies;
+    known.finding.fix = fix;
+}

@@ -1,0 +1,158 @@
+//! What a request is about: the object itself or, for the scale subresource, the workload behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::Request;
+use crate::facts::{Fact, NamespaceFacts, Reference, RolloutStrategy, Workload, annotations, owned};
+use crate::object::{Body, Kind};
+use crate::verdict::Subject;
+
+/// The object before and after the request, as facts.
+pub(super) struct Subjects {
+    /// What findings are about.
+    pub(super) subject: Subject,
+    /// Labels that policies select by.
+    pub(super) labels: BTreeMap<String, String>,
+    /// Annotations that Plimsoll reads, of the object or of the workload that is scaled.
+    pub(super) annotations: BTreeMap<String, String>,
+    /// The same before.
+    pub(super) old_annotations: BTreeMap<String, String>,
+    /// The fact that the object would become.
+    pub(super) new: Option<Fact>,
+    /// The fact that it was.
+    pub(super) old: Option<Fact>,
+    /// How many replicas it had before.
+    pub(super) previous_replicas: Option<i64>,
+    /// When the workload behind a scale request was created.
+    pub(super) created: Option<Timestamp>,
+    /// Whether the request leaves the spec as it is, and every annotation that Plimsoll reads.
+    pub(super) is_metadata_only: bool,
+    /// Whether it is a scale request, which carries none of the workload's metadata.
+    pub(super) is_scale: bool,
+    /// Whether a controller that is judged itself made the object.
+    pub(super) belongs_to_another: bool,
+    /// What has to be read before this is certain.
+    pub(super) missing: BTreeSet<Reference>,
+}
+
+impl Subjects {
+    pub(super) fn of(request: &Request<'_>, facts: &NamespaceFacts) -> Self {
+        match &request.object.body {
+            Body::Scale(scale) => Self::of_scale(request, scale.replicas, facts),
+            _ => Self::of_object(request, facts),
+        }
+    }
+
+    fn of_object(request: &Request<'_>, facts: &NamespaceFacts) -> Self {
+        let (object, old) = (&request.object, request.old.as_ref());
+        let new_annotations = annotations(object);
+        let old_annotations = old.map(annotations).unwrap_or_default();
+        let old_fact = old.and_then(Fact::project);
+        let previous_replicas = match &old_fact {
+            Some(Fact::Workload(workload)) => Some(workload.replicas),
+            _ => None,
+        };
+        let mut missing = BTreeSet::new();
+        let belongs_to_another = belongs_to_another(request, facts, &mut missing);
+        let same_spec = old.is_some_and(|old| same(old.spec_text(), object.spec_text()));
+        Self {
+            subject: subject(request, object.display_name()),
+            labels: owned(&object.metadata.labels),
+            is_metadata_only: same_spec && new_annotations == old_annotations,
+            annotations: new_annotations,
+            old_annotations,
+            new: Fact::project(object),
+            old: old_fact,
+            previous_replicas,
+            created: None,
+            is_scale: false,
+            belongs_to_another,
+            missing,
+        }
+    }
+
+    /// A scale request carries neither labels nor annotations; the workload comes from the facts, and
+    /// its version tells whether they are current.
+    fn of_scale(request: &Request<'_>, replicas: i64, facts: &NamespaceFacts) -> Self {
+        let name = request.object.display_name();
+        let known = facts.workload(request.kind, &name);
+        let version = request.object.metadata.resource_version.as_deref().unwrap_or_default();
+        let is_current = known.is_some_and(|workload| workload.resource_version == version);
+        let workload = known.map_or_else(|| unknown(request.kind, &name), |workload| (**workload).clone());
+        let before = match request.old.as_ref().map(|old| &old.body) {
+            Some(Body::Scale(scale)) => Some(scale.replicas),
+            _ => None,
+        };
+        let reference = Reference::Object(request.kind, name.clone());
+        Self {
+            subject: subject(request, name),
+            labels: workload.labels.clone(),
+            annotations: workload.annotations.clone(),
+            old_annotations: workload.annotations.clone(),
+            created: workload.created,
+            old: before.map(|replicas| Fact::Workload(Workload { replicas, ..workload.clone() })),
+            new: Some(Fact::Workload(Workload { replicas, ..workload })),
+            previous_replicas: before,
+            is_metadata_only: before == Some(replicas),
+            is_scale: true,
+            belongs_to_another: false,
+            missing: if is_current { BTreeSet::new() } else { BTreeSet::from([reference]) },
+        }
+    }
+}
+
+/// Whether the object is a ReplicaSet of a Deployment that is there with that uid, or a Job that
+/// names a controller. Anybody can write an owner reference, so the Deployment has to be there; a
+/// Job runs once, and what it may look like was judged at its CronJob.
+fn belongs_to_another(
+    request: &Request<'_>,
+    facts: &NamespaceFacts,
+    missing: &mut BTreeSet<Reference>,
+) -> bool {
+    let Some(owner) = request.object.metadata.controller() else { return false };
+    match request.kind {
+        Kind::Job => true,
+        Kind::ReplicaSet if &*owner.kind == "Deployment" => {
+            let known = facts.workload(Kind::Deployment, &owner.name);
+            let is_there = known.is_some_and(|deployment| *deployment.uid == *owner.uid);
+            if !is_there {
+                missing.insert(Reference::Object(Kind::Deployment, owner.name.to_string()));
+            }
+            is_there
+        }
+        _ => false,
+    }
+}
+
+fn subject(request: &Request<'_>, name: String) -> Subject {
+    let namespace = if request.kind == Kind::Namespace { "" } else { request.namespace };
+    Subject { kind: request.kind, namespace: namespace.to_owned(), name }
+}
+
+/// A workload of which nothing but the name is known.
+fn unknown(kind: Kind, name: &str) -> Workload {
+    Workload {
+        kind,
+        name: name.to_owned(),
+        uid: String::new(),
+        resource_version: String::new(),
+        created: None,
+        replicas: 0,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        pod_labels: BTreeMap::new(),
+        strategy: RolloutStrategy::Ordered,
+    }
+}
+
+/// Whether two specs are the same. The apiserver writes fields in a fixed order, so the texts are
+/// equal unless something changed; a custom resource's may differ in order.
+fn same(old: &str, new: &str) -> bool {
+    old == new
+        || matches!(
+            (serde_json::from_str::<serde_json::Value>(old), serde_json::from_str::<serde_json::Value>(new)),
+            (Ok(old), Ok(new)) if old == new
+        )
+}

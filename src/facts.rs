@@ -1,0 +1,248 @@
+//! What the rest of the cluster looks like, as far as a verdict can rest on it.
+//!
+//! Projected to what rules read, so that a large cluster fits in little memory. Everything that two
+//! objects can disagree about lies in one namespace, so facts are kept and handed out by namespace:
+//! a request takes a reference-counted snapshot of its own and never waits for a watch.
+
+mod project;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+
+use crate::object::{Count, Kind, LabelSelector, RollingUpdate, ScaleTarget};
+
+pub(crate) use project::{annotations, owned};
+
+/// A workload that can be scaled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Deployment, StatefulSet or ReplicaSet.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its uid, empty if it comes from a manifest.
+    pub uid: String,
+    /// Its version, empty if it comes from a manifest.
+    pub resource_version: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// `spec.replicas`, the API's default applied.
+    pub replicas: i64,
+    /// Its labels, which policies select by.
+    pub labels: BTreeMap<String, String>,
+    /// Those of its annotations that Plimsoll reads.
+    pub annotations: BTreeMap<String, String>,
+    /// Labels of its pods.
+    pub pod_labels: BTreeMap<String, String>,
+    /// How a rollout replaces its pods.
+    pub strategy: RolloutStrategy,
+}
+
+/// How a rollout replaces pods.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RolloutStrategy {
+    /// One at a time, never more than the count: a StatefulSet.
+    Ordered,
+    /// All old pods end before the first new one starts.
+    Recreate,
+    /// A Deployment's rolling update, the API's defaults applied.
+    Rolling(RollingUpdate),
+}
+
+/// An autoscaler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Autoscaler {
+    /// HorizontalPodAutoscaler or ScaledObject.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// What it scales.
+    pub target: ScaleTarget,
+    /// The fewest replicas it settles at.
+    pub minimum: i64,
+    /// The most it asks for.
+    pub maximum: i64,
+    /// Those of its annotations that Plimsoll reads.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// Its name.
+    pub name: String,
+    /// Which pods; `None` selects nothing.
+    pub selector: Option<LabelSelector>,
+    /// How many must stay.
+    pub min_available: Option<Count>,
+    /// How many may go.
+    pub max_unavailable: Option<Count>,
+    /// Those of its annotations that Plimsoll reads.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// `ReadWriteOnce` and friends.
+    pub access_modes: Vec<String>,
+}
+
+/// One fact of any kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// A workload.
+    Workload(Workload),
+    /// An autoscaler.
+    Autoscaler(Autoscaler),
+    /// A budget.
+    Budget(Budget),
+    /// A claim.
+    Claim(Claim),
+    /// A namespace's labels.
+    Namespace(BTreeMap<String, String>),
+}
+
+/// Something that a verdict rests on, present or absent: what a live read has to confirm.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Reference {
+    /// One object of a namespace.
+    Object(Kind, String),
+    /// Every object of a kind in the namespace.
+    All(Kind),
+}
+
+/// The facts of one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct NamespaceFacts {
+    /// The namespace's labels; `None` if nobody knows them.
+    pub labels: Option<BTreeMap<String, String>>,
+    workloads: BTreeMap<(Kind, String), Arc<Workload>>,
+    autoscalers: BTreeMap<(Kind, String), Arc<Autoscaler>>,
+    budgets: BTreeMap<String, Arc<Budget>>,
+    claims: BTreeMap<String, Arc<Claim>>,
+}
+
+impl NamespaceFacts {
+    /// The workload of a kind and name.
+    pub fn workload(&self, kind: Kind, name: &str) -> Option<&Arc<Workload>> {
+        self.workloads.get(&(kind, name.to_owned()))
+    }
+
+    /// Every workload.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    /// Every autoscaler.
+    pub fn autoscalers(&self) -> impl Iterator<Item = &Arc<Autoscaler>> {
+        self.autoscalers.values()
+    }
+
+    /// Every budget.
+    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.budgets.values()
+    }
+
+    /// The claim of a name.
+    pub fn claim(&self, name: &str) -> Option<&Arc<Claim>> {
+        self.claims.get(name)
+    }
+
+    /// Puts a fact in, in place of an older one about the same object.
+    pub fn insert(&mut self, fact: Fact) {
+        match fact {
+            Fact::Workload(w) => drop(self.workloads.insert((w.kind, w.name.clone()), Arc::new(w))),
+            Fact::Autoscaler(a) => drop(self.autoscalers.insert((a.kind, a.name.clone()), Arc::new(a))),
+            Fact::Budget(b) => drop(self.budgets.insert(b.name.clone(), Arc::new(b))),
+            Fact::Claim(c) => drop(self.claims.insert(c.name.clone(), Arc::new(c))),
+            Fact::Namespace(labels) => self.labels = Some(labels),
+        }
+    }
+
+    /// Forgets an object.
+    pub fn remove(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::PodDisruptionBudget => drop(self.budgets.remove(name)),
+            Kind::PersistentVolumeClaim => drop(self.claims.remove(name)),
+            Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
+                drop(self.autoscalers.remove(&(kind, name.to_owned())));
+            }
+            Kind::Namespace => self.labels = None,
+            kind => drop(self.workloads.remove(&(kind, name.to_owned()))),
+        }
+    }
+
+    /// Forgets every object of a kind.
+    pub fn clear(&mut self, kind: Kind) {
+        for name in self.names(kind) {
+            self.remove(kind, &name);
+        }
+    }
+
+    /// Names of the objects of a kind.
+    pub fn names(&self, kind: Kind) -> BTreeSet<String> {
+        let of_kind = |key: &(Kind, String)| (key.0 == kind).then(|| key.1.clone());
+        match kind {
+            Kind::PodDisruptionBudget => self.budgets.keys().cloned().collect(),
+            Kind::PersistentVolumeClaim => self.claims.keys().cloned().collect(),
+            Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
+                self.autoscalers.keys().filter_map(of_kind).collect()
+            }
+            _ => self.workloads.keys().filter_map(of_kind).collect(),
+        }
+    }
+}
+
+/// The facts of all namespaces, shared between the watches that fill them and the requests that read them.
+#[derive(Debug, Default)]
+pub struct Facts {
+    namespaces: RwLock<HashMap<String, Arc<NamespaceFacts>>>,
+}
+
+impl Facts {
+    /// A snapshot of one namespace; empty if nothing is known of it.
+    pub fn namespace(&self, name: &str) -> Arc<NamespaceFacts> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        namespaces.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Changes the facts of one namespace. Readers that hold a snapshot keep the old ones.
+    pub fn update(&self, namespace: &str, change: impl FnOnce(&mut NamespaceFacts)) {
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(namespaces.entry(namespace.to_owned()).or_default()));
+    }
+
+    /// Forgets every object of a kind that is not listed: what a watch does after it had to list again.
+    pub fn retain(&self, kind: Kind, keep: &BTreeSet<(String, String)>) {
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        for (namespace, facts) in namespaces.iter_mut() {
+            let gone: Vec<String> = if kind == Kind::Namespace {
+                let known = facts.labels.is_some() && !keep.contains(&(String::new(), namespace.clone()));
+                known.then(String::new).into_iter().collect()
+            } else {
+                let names = facts.names(kind).into_iter();
+                names.filter(|name| !keep.contains(&(namespace.clone(), name.clone()))).collect()
+            };
+            for name in gone {
+                Arc::make_mut(facts).remove(kind, &name);
+            }
+        }
+    }
+
+    /// How many objects of a kind are known.
+    pub fn count(&self, kind: Kind) -> usize {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        namespaces
+            .values()
+            .map(|facts| match kind {
+                Kind::Namespace => usize::from(facts.labels.is_some()),
+                kind => facts.names(kind).len(),
+            })
+            .sum()
+    }
+}

@@ -1,0 +1,203 @@
+//! Finding and reading manifest files.
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// A path that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum CollectError {
+    #[error("no *.yaml, *.yml or *.json file in {}", .0.display())]
+    Empty(PathBuf),
+    #[error("{}: not a text file in UTF-8", .0.display())]
+    NotText(PathBuf),
+    #[error("failed to read {}: {reason}", .path.display())]
+    Unreadable { path: PathBuf, reason: io::Error },
+}
+
+/// Reads files, directories and standard input (`-`), as pairs of a name to show and the text.
+///
+/// A file that is named is read whatever it is called. A directory is searched to its bottom for
+/// `*.yaml`, `*.yml` and `*.json`, in the order of the names; hidden ones are skipped, symbolic links
+/// are followed (the files of a mounted ConfigMap are links), and no file or directory is read twice.
+pub fn collect(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CollectError> {
+    let mut search = Search::default();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            if search.seen.insert(path.clone()) {
+                let mut bytes = Vec::new();
+                io::stdin().read_to_end(&mut bytes).map_err(unreadable(path))?;
+                search.add(path, bytes)?;
+            }
+        } else if fs::metadata(path).map_err(unreadable(path))?.is_dir() {
+            if !search.directory(path)? {
+                return Err(CollectError::Empty(path.clone()));
+            }
+        } else {
+            search.file(path)?;
+        }
+    }
+    Ok(search.found)
+}
+
+#[derive(Default)]
+struct Search {
+    /// By canonical path, so that a loop of symbolic links ends.
+    seen: HashSet<PathBuf>,
+    found: Vec<(String, String)>,
+}
+
+impl Search {
+    /// Whether a manifest was in it, or may have been when it was first seen.
+    fn directory(&mut self, path: &Path) -> Result<bool, CollectError> {
+        if !self.first(path)? {
+            return Ok(true);
+        }
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path).map_err(unreadable(path))? {
+            entries.push(entry.map_err(unreadable(path))?.path());
+        }
+        entries.sort();
+        let mut any = false;
+        for entry in entries.iter().filter(|entry| !is_hidden(entry)) {
+            match fs::metadata(entry) {
+                Ok(metadata) if metadata.is_dir() => any |= self.directory(entry)?,
+                Ok(metadata) if metadata.is_file() && is_manifest(entry) => {
+                    self.file(entry)?;
+                    any = true;
+                }
+                // A socket or the like, or a file of another kind, broken links included.
+                Ok(_) => (),
+                Err(reason) if is_manifest(entry) => return Err(unreadable(entry)(reason)),
+                Err(_) => (),
+            }
+        }
+        Ok(any)
+    }
+
+    fn file(&mut self, path: &Path) -> Result<(), CollectError> {
+        if self.first(path)? {
+            let bytes = fs::read(path).map_err(unreadable(path))?;
+            self.add(path, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn first(&mut self, path: &Path) -> Result<bool, CollectError> {
+        let canonical = path.canonicalize().map_err(unreadable(path))?;
+        Ok(self.seen.insert(canonical))
+    }
+
+    fn add(&mut self, path: &Path, bytes: Vec<u8>) -> Result<(), CollectError> {
+        let text = String::from_utf8(bytes).map_err(|_| CollectError::NotText(path.to_owned()))?;
+        self.found.push((path.display().to_string(), text));
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CollectError {
+    move |reason| CollectError::Unreadable { path: path.to_owned(), reason }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(found: &[(String, String)], root: &Path) -> Vec<String> {
+        let root = format!("{}/", root.display());
+        found.iter().map(|(name, _)| name.strip_prefix(&root).unwrap_or(name).to_owned()).collect()
+    }
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn a_directory_is_searched_in_order() {
+        let root = tree(&[
+            ("b.yml", "b"),
+            ("a/z.json", "z"),
+            ("a/y.yaml", "y"),
+            ("a/notes.txt", "no"),
+            (".hidden.yaml", "no"),
+            (".git/config.yaml", "no"),
+            ("Kustomization", "no"),
+        ]);
+        let found = collect(&[root.path().to_owned()]).unwrap();
+        assert_eq!(names(&found, root.path()), ["a/y.yaml", "a/z.json", "b.yml"]);
+        assert_eq!(found[0].1, "y");
+    }
+
+    #[test]
+    fn a_named_file_may_be_called_anything() {
+        let root = tree(&[(".hidden", "text")]);
+        let path = root.path().join(".hidden");
+        assert_eq!(
+            collect(std::slice::from_ref(&path)).unwrap(),
+            [(path.display().to_string(), "text".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_mounted_config_map_is_read_once_through_its_links() {
+        let root = tree(&[("..2026_11_21/production.yaml", "x")]);
+        symlink("..2026_11_21", root.path().join("..data")).unwrap();
+        symlink("..data/production.yaml", root.path().join("production.yaml")).unwrap();
+        let found = collect(&[root.path().to_owned()]).unwrap();
+        assert_eq!(names(&found, root.path()), ["production.yaml"]);
+    }
+
+    #[test]
+    fn loops_end_and_nothing_is_read_twice() {
+        let root = tree(&[("a/one.yaml", "1"), ("b/two.yaml", "2")]);
+        symlink("..", root.path().join("a/up")).unwrap();
+        symlink("../a", root.path().join("b/across")).unwrap();
+        let found = collect(&[root.path().to_owned(), root.path().join("a"), root.path().join("a/one.yaml")])
+            .unwrap();
+        let mut texts: Vec<_> = found.iter().map(|(_, text)| text.as_str()).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["1", "2"]);
+    }
+
+    #[test]
+    fn errors_name_the_path() {
+        let root = tree(&[("bad.yaml", "x"), ("empty/readme.md", "x")]);
+        let message = |path: &Path| {
+            let error = collect(&[path.to_owned()]).unwrap_err().to_string();
+            error.replace(&root.path().display().to_string(), "ROOT")
+        };
+        assert_eq!(
+            message(&root.path().join("no.yaml")),
+            "failed to read ROOT/no.yaml: No such file or directory (os error 2)"
+        );
+        assert_eq!(message(&root.path().join("empty")), "no *.yaml, *.yml or *.json file in ROOT/empty");
+        fs::write(root.path().join("bad.yaml"), b"a: \xff").unwrap();
+        assert_eq!(message(root.path()), "ROOT/bad.yaml: not a text file in UTF-8");
+        fs::remove_file(root.path().join("bad.yaml")).unwrap();
+        symlink("gone", root.path().join("link.yaml")).unwrap();
+        assert_eq!(
+            message(root.path()),
+            "failed to read ROOT/link.yaml: No such file or directory (os error 2)"
+        );
+    }
+}

@@ -1,0 +1,424 @@
+//! Every metric, typed.
+//!
+//! A label is a field of a struct here and its values come from a fixed set, so what a scrape can
+//! grow to is visible on this page. Nothing is labelled by the name of an object or a user; a
+//! namespace is a label of waivers alone, which are few and which somebody has to renew.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The media type of what [`Metrics::encode`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A review takes well under a millisecond, and one that waits for live reads up to half a second.
+const DURATION_BUCKETS: [f64; 16] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// What the API server may ask about; anything else is counted as `other`.
+const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
+
+/// The kinds that a default installation or a sensible extension of it sends; anything else is
+/// `other`.
+const KINDS: [&str; 16] = [
+    "ConfigMap",
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "HorizontalPodAutoscaler",
+    "InvariantPolicy",
+    "Job",
+    "Namespace",
+    "PersistentVolumeClaim",
+    "Pod",
+    "PodDisruptionBudget",
+    "ReplicaSet",
+    "ReplicationController",
+    "Scale",
+    "ScaledObject",
+    "StatefulSet",
+];
+
+/// Why a request or a connection was turned away before it was judged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shed {
+    /// The body is larger than the limit.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The bodies in flight together take as much memory as they may.
+    Bytes,
+    /// As many connections are open as may be.
+    Connections,
+    /// The answer was not ready in time.
+    Deadline,
+    /// As many requests are being judged as may be.
+    Reviews,
+}
+
+impl Shed {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::Bytes => "bytes",
+            Self::Connections => "connections",
+            Self::Deadline => "deadline",
+            Self::Reviews => "reviews",
+        }
+    }
+}
+
+/// One waiver, as the waiver metrics count it.
+#[derive(Clone, Copy, Debug)]
+pub struct WaiverSample<'a> {
+    /// The rule that it waives.
+    pub rule: &'static str,
+    /// How it stands: `active`, `expiring`, `expired`…
+    pub state: &'static str,
+    /// The namespace of the object that carries it.
+    pub namespace: &'a str,
+    /// Its end in Unix seconds, or `None` if it names none.
+    pub expires: Option<i64>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AdmissionLabels {
+    operation: &'static str,
+    kind: &'static str,
+    decision: &'static str,
+    dry_run: bool,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct FindingLabels {
+    rule: &'static str,
+    action: &'static str,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct WaiverLabels {
+    rule: &'static str,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct WaiverExpiryLabels {
+    rule: &'static str,
+    namespace: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ListenerLabels {
+    listener: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ShedLabels {
+    reason: &'static str,
+}
+
+/// The metrics of one process. Share it in an `Arc`; all its methods are cheap but
+/// [`Metrics::encode`].
+#[derive(Debug)]
+pub struct Metrics {
+    /// Locked while a scrape reads and while a set of gauges is replaced, so that no scrape sees
+    /// half a set.
+    registry: Mutex<Registry>,
+    admissions: Family<AdmissionLabels, Counter>,
+    durations: Histogram,
+    findings: Family<FindingLabels, Counter>,
+    waivers: Family<WaiverLabels, Gauge>,
+    waiver_expiry: Family<WaiverExpiryLabels, Gauge>,
+    certificate_expiry: Gauge,
+    certificate_reload_errors: Counter,
+    policies_reloaded: Gauge,
+    cache_objects: Family<KindLabels, Gauge>,
+    cache_last_event: Family<KindLabels, Gauge>,
+    audit_write_errors: Counter,
+    handshake_failures: Counter,
+    shed: Family<ShedLabels, Counter>,
+    panics: Counter,
+    connections: Family<ListenerLabels, Gauge>,
+}
+
+impl Metrics {
+    /// All metrics at their start. `version` is the program's, for `plimsoll_build_info`.
+    pub fn new(version: &'static str) -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("plimsoll")),
+            admissions: Family::default(),
+            durations: Histogram::new(DURATION_BUCKETS),
+            findings: Family::default(),
+            waivers: Family::default(),
+            waiver_expiry: Family::default(),
+            certificate_expiry: Gauge::default(),
+            certificate_reload_errors: Counter::default(),
+            policies_reloaded: Gauge::default(),
+            cache_objects: Family::default(),
+            cache_last_event: Family::default(),
+            audit_write_errors: Counter::default(),
+            handshake_failures: Counter::default(),
+            shed: Family::default(),
+            panics: Counter::default(),
+            connections: Family::default(),
+        };
+        metrics.register(version);
+        metrics
+    }
+
+    /// The encoder adds `_total` to counters, `_info` to infos and the unit, which is why the names
+    /// lack them.
+    fn register(&self, version: &'static str) {
+        let r = &mut *self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = || Unit::Seconds;
+        r.register("build", "The running version", Info::new([("version", version)]));
+        r.register("admission_requests", "Requests judged", self.admissions.clone());
+        r.register_with_unit(
+            "admission_duration",
+            "From the request's last byte to its answer",
+            seconds(),
+            self.durations.clone(),
+        );
+        r.register("findings", "Findings by rule, by what policy does and by state", self.findings.clone());
+        r.register("waivers", "Waivers in the cluster", self.waivers.clone());
+        let expiry = self.waiver_expiry.clone();
+        r.register_with_unit("waiver_expiry_timestamp", "The soonest end of a waiver", seconds(), expiry);
+        r.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate that is served ends",
+            seconds(),
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "certificate_reload_errors",
+            "Attempts to take up a new certificate that failed; the old one is still served",
+            self.certificate_reload_errors.clone(),
+        );
+        r.register(
+            "policy_last_reload_successful",
+            "1 if the policies in force are the newest, 0 if newer ones were refused",
+            self.policies_reloaded.clone(),
+        );
+        r.register("cache_objects", "Objects in the cache", self.cache_objects.clone());
+        r.register_with_unit(
+            "cache_last_event_timestamp",
+            "When the cluster was last heard of",
+            seconds(),
+            self.cache_last_event.clone(),
+        );
+        let audit = self.audit_write_errors.clone();
+        r.register("audit_write_errors", "Audit records that could not be written", audit);
+        r.register("handshake_failures", "TLS handshakes that failed", self.handshake_failures.clone());
+        r.register("requests_shed", "Requests and connections turned away unjudged", self.shed.clone());
+        r.register("panics", "Requests answered with an error because of a bug", self.panics.clone());
+        r.register("connections", "Connections open", self.connections.clone());
+    }
+
+    /// One judged request. `operation` and `kind` may come from outside; unknown ones count as
+    /// `other`.
+    pub fn admission(
+        &self,
+        operation: &str,
+        kind: &str,
+        decision: &'static str,
+        dry_run: bool,
+        seconds: f64,
+    ) {
+        let labels = AdmissionLabels {
+            operation: known(&OPERATIONS, operation),
+            kind: known(&KINDS, kind),
+            decision,
+            dry_run,
+        };
+        self.admissions.get_or_create(&labels).inc();
+        self.durations.observe(seconds);
+    }
+
+    /// One finding of a judged request.
+    pub fn finding(&self, rule: &'static str, action: &'static str, state: &'static str) {
+        self.findings.get_or_create(&FindingLabels { rule, action, state }).inc();
+    }
+
+    /// Replaces what is known about the waivers by `samples`, all the waivers there are now.
+    pub fn set_waivers<'a>(&self, samples: impl IntoIterator<Item = WaiverSample<'a>>) {
+        let mut counts: HashMap<WaiverLabels, i64> = HashMap::new();
+        let mut soonest: HashMap<WaiverExpiryLabels, i64> = HashMap::new();
+        for WaiverSample { rule, state, namespace, expires } in samples {
+            *counts.entry(WaiverLabels { rule, state }).or_default() += 1;
+            if let Some(end) = expires {
+                let labels = WaiverExpiryLabels { rule, namespace: namespace.to_owned() };
+                soonest.entry(labels).and_modify(|e| *e = end.min(*e)).or_insert(end);
+            }
+        }
+        let _no_scrape_meanwhile = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waivers.clear();
+        self.waiver_expiry.clear();
+        for (labels, count) in &counts {
+            self.waivers.get_or_create(labels).set(*count);
+        }
+        for (labels, end) in &soonest {
+            self.waiver_expiry.get_or_create(labels).set(*end);
+        }
+    }
+
+    /// When the served certificate ends, in Unix seconds.
+    pub fn certificate_expires(&self, unix_seconds: i64) {
+        self.certificate_expiry.set(unix_seconds);
+    }
+
+    /// A new certificate could not be taken up.
+    pub fn certificate_reload_failed(&self) {
+        self.certificate_reload_errors.inc();
+    }
+
+    /// Whether the last attempt to load the policies succeeded.
+    pub fn policies_reloaded(&self, successful: bool) {
+        self.policies_reloaded.set(i64::from(successful));
+    }
+
+    /// How many objects of a kind are cached.
+    pub fn cache_objects(&self, kind: &'static str, count: usize) {
+        self.cache_objects.get_or_create(&KindLabels { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// When the watch of a kind last brought an event or a bookmark, in Unix seconds.
+    pub fn cache_event(&self, kind: &'static str, unix_seconds: i64) {
+        self.cache_last_event.get_or_create(&KindLabels { kind }).set(unix_seconds);
+    }
+
+    /// An audit record could not be written.
+    pub fn audit_write_failed(&self) {
+        self.audit_write_errors.inc();
+    }
+
+    /// A TLS handshake failed, by error or by timeout.
+    pub fn handshake_failed(&self) {
+        self.handshake_failures.inc();
+    }
+
+    /// A request or a connection was turned away.
+    pub fn shed(&self, reason: Shed) {
+        self.shed.get_or_create(&ShedLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// A request met a bug.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A connection to the listener of that name was opened.
+    pub(crate) fn connection_opened(&self, listener: &'static str) {
+        self.connections.get_or_create(&ListenerLabels { listener }).inc();
+    }
+
+    /// A connection to the listener of that name ended.
+    pub(crate) fn connection_closed(&self, listener: &'static str) {
+        self.connections.get_or_create(&ListenerLabels { listener }).dec();
+    }
+
+    /// All metrics in the OpenMetrics text format, see [`CONTENT_TYPE`].
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a String can't fail, so an error would be one of a metric's encoder: what
+        // there is helps more than nothing, and the missing `# EOF` tells the scraper.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+/// The member of `list` that `value` equals, or `other`.
+fn known(list: &[&'static str], value: &str) -> &'static str {
+    list.iter().copied().find(|known| *known == value).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
+    }
+
+    #[test]
+    fn every_promised_metric_is_there_under_its_name() {
+        let metrics = Metrics::new("1.2.3");
+        metrics.admission("CREATE", "Deployment", "Denied", false, 0.0002);
+        metrics.finding("min-replicas", "Deny", "New");
+        metrics.set_waivers([WaiverSample {
+            rule: "min-replicas",
+            state: "active",
+            namespace: "imp",
+            expires: Some(17),
+        }]);
+        metrics.certificate_expires(1_900_000_000);
+        metrics.policies_reloaded(true);
+        metrics.cache_objects("Deployment", 3);
+        metrics.cache_event("Deployment", 5);
+        metrics.audit_write_failed();
+        metrics.shed(Shed::Reviews);
+        metrics.connection_opened("webhook");
+        let text = metrics.encode();
+        for line in [
+            r#"plimsoll_build_info{version="1.2.3"} 1"#,
+            r#"plimsoll_admission_requests_total{operation="CREATE",kind="Deployment",decision="Denied",dry_run="false"} 1"#,
+            r#"plimsoll_admission_duration_seconds_bucket{le="0.00025"} 1"#,
+            r#"plimsoll_findings_total{rule="min-replicas",action="Deny",state="New"} 1"#,
+            r#"plimsoll_waivers{rule="min-replicas",state="active"} 1"#,
+            r#"plimsoll_waiver_expiry_timestamp_seconds{rule="min-replicas",namespace="imp"} 17"#,
+            "plimsoll_certificate_expiry_timestamp_seconds 1900000000",
+            "plimsoll_certificate_reload_errors_total 0",
+            "plimsoll_policy_last_reload_successful 1",
+            r#"plimsoll_cache_objects{kind="Deployment"} 3"#,
+            r#"plimsoll_cache_last_event_timestamp_seconds{kind="Deployment"} 5"#,
+            "plimsoll_audit_write_errors_total 1",
+            "plimsoll_handshake_failures_total 0",
+            r#"plimsoll_requests_shed_total{reason="reviews"} 1"#,
+            "plimsoll_panics_total 0",
+            r#"plimsoll_connections{listener="webhook"} 1"#,
+            "# EOF",
+        ] {
+            has(&text, line);
+        }
+    }
+
+    #[test]
+    fn labels_from_outside_come_from_a_fixed_list() {
+        let metrics = Metrics::new("1");
+        metrics.admission("PATCH\n", "Widget", "Allowed", true, 0.1);
+        has(
+            &metrics.encode(),
+            r#"plimsoll_admission_requests_total{operation="other",kind="other",decision="Allowed",dry_run="true"} 1"#,
+        );
+    }
+
+    #[test]
+    fn waivers_are_replaced_and_the_soonest_end_wins() {
+        let metrics = Metrics::new("1");
+        let waiver =
+            |state, expires| WaiverSample { rule: "probes", state, namespace: "imp", expires: Some(expires) };
+        metrics.set_waivers([waiver("active", 9), waiver("active", 4), waiver("expired", 6)]);
+        let text = metrics.encode();
+        has(&text, r#"plimsoll_waivers{rule="probes",state="active"} 2"#);
+        has(&text, r#"plimsoll_waiver_expiry_timestamp_seconds{rule="probes",namespace="imp"} 4"#);
+        metrics.set_waivers([waiver("active", 9)]);
+        let text = metrics.encode();
+        has(&text, r#"plimsoll_waivers{rule="probes",state="active"} 1"#);
+        assert!(!text.contains("expired"), "{text}");
+    }
+}

@@ -1,0 +1,311 @@
+//! Reading Kubernetes objects: typed, borrowed views of just what the rules look at.
+//!
+//! Every object, whether it came in an admission review, from a watch or from a file, is read from
+//! its JSON text by [`Object::read`]. Fields that no rule reads are skipped, unknown ones are normal
+//! (a newer apiserver), `null` is the same as absent (as in Kubernetes), and a field of the wrong
+//! type is an error that names its path.
+
+mod autoscaler;
+mod budget;
+pub mod duration;
+mod intent;
+mod metadata;
+mod pod;
+pub mod schedule;
+mod selector;
+mod value;
+mod workload;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub use autoscaler::{Autoscaler, ScaleTarget};
+pub use budget::Budget;
+pub use intent::Intent;
+pub use metadata::{Metadata, OwnerReference};
+pub use pod::{
+    Container, ContainerKind, EmptyDir, PodSpec, PodTemplate, Quantity, SecurityContext, Volume, VolumeMount,
+    clean_path,
+};
+pub use selector::{LabelSelector, LabelSelectorRequirement};
+pub use value::{Count, Text, nullable};
+pub use workload::{Claim, CronJob, RollingUpdate, Scale, Strategy, Workload};
+
+/// The kinds that Plimsoll reads.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Kind {
+    CronJob,
+    DaemonSet,
+    Deployment,
+    HorizontalPodAutoscaler,
+    Job,
+    Namespace,
+    PersistentVolumeClaim,
+    PodDisruptionBudget,
+    ReplicaSet,
+    ScaledObject,
+    StatefulSet,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::CronJob,
+        Self::DaemonSet,
+        Self::Deployment,
+        Self::HorizontalPodAutoscaler,
+        Self::Job,
+        Self::Namespace,
+        Self::PersistentVolumeClaim,
+        Self::PodDisruptionBudget,
+        Self::ReplicaSet,
+        Self::ScaledObject,
+        Self::StatefulSet,
+    ];
+
+    /// The kind that an API group and a kind name stand for, or `None` if Plimsoll doesn't read it.
+    pub fn from_group_kind(group: &str, kind: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|k| k.as_str() == kind && k.group() == group)
+    }
+
+    /// The kind that an API group and a plural resource name stand for.
+    pub fn from_group_resource(group: &str, resource: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|k| k.group() == group && k.plural() == resource)
+    }
+
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CronJob => "CronJob",
+            Self::DaemonSet => "DaemonSet",
+            Self::Deployment => "Deployment",
+            Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+            Self::Job => "Job",
+            Self::Namespace => "Namespace",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::ScaledObject => "ScaledObject",
+            Self::StatefulSet => "StatefulSet",
+        }
+    }
+
+    /// The API group, empty for the core group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::CronJob | Self::Job => "batch",
+            Self::DaemonSet | Self::Deployment | Self::ReplicaSet | Self::StatefulSet => "apps",
+            Self::HorizontalPodAutoscaler => "autoscaling",
+            Self::Namespace | Self::PersistentVolumeClaim => "",
+            Self::PodDisruptionBudget => "policy",
+            Self::ScaledObject => "keda.sh",
+        }
+    }
+
+    /// The one version that is read; the apiserver converts others (`matchPolicy: Equivalent`).
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::HorizontalPodAutoscaler => "v2",
+            Self::ScaledObject => "v1alpha1",
+            _ => "v1",
+        }
+    }
+
+    /// The plural resource name.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::CronJob => "cronjobs",
+            Self::DaemonSet => "daemonsets",
+            Self::Deployment => "deployments",
+            Self::HorizontalPodAutoscaler => "horizontalpodautoscalers",
+            Self::Job => "jobs",
+            Self::Namespace => "namespaces",
+            Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::PodDisruptionBudget => "poddisruptionbudgets",
+            Self::ReplicaSet => "replicasets",
+            Self::ScaledObject => "scaledobjects",
+            Self::StatefulSet => "statefulsets",
+        }
+    }
+
+    /// Whether it runs a number of pods that can be scaled.
+    pub fn scales(self) -> bool {
+        matches!(self, Self::Deployment | Self::ReplicaSet | Self::StatefulSet)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why an object could not be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct ReadError {
+    /// The offending field, `.` for the object itself.
+    pub path: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// What is inside an object, by kind.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// Deployment, StatefulSet, DaemonSet, ReplicaSet or Job.
+    Workload(Workload<'a>),
+    /// A CronJob.
+    CronJob(CronJob<'a>),
+    /// A HorizontalPodAutoscaler or ScaledObject.
+    Autoscaler(Autoscaler<'a>),
+    /// A PodDisruptionBudget.
+    Budget(Budget),
+    /// A PersistentVolumeClaim.
+    Claim(Claim<'a>),
+    /// The scale subresource of a workload.
+    Scale(Scale),
+    /// A Namespace: nothing but its metadata is read.
+    Namespace,
+}
+
+/// One Kubernetes object.
+#[derive(Debug)]
+pub struct Object<'a> {
+    /// Its kind; for a scale request the kind of the workload that is scaled.
+    pub kind: Kind,
+    /// Its metadata.
+    pub metadata: Metadata<'a>,
+    /// Its content.
+    pub body: Body<'a>,
+    text: &'a str,
+    spec: &'a str,
+}
+
+/// The outermost fields; the spec is read in a second step, once the kind is known.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    spec: Option<&'a RawValue>,
+}
+
+impl<'a> Object<'a> {
+    /// Reads an object of a known kind from its JSON text.
+    ///
+    /// # Errors
+    /// When the text is no JSON, or a field that a rule reads has another type than in the API.
+    pub fn read(kind: Kind, text: &'a str) -> Result<Self, ReadError> {
+        let (metadata, spec) = Self::open(text)?;
+        let body = match kind {
+            Kind::CronJob => Body::CronJob(read_spec(spec)?),
+            Kind::DaemonSet | Kind::Deployment | Kind::Job | Kind::ReplicaSet | Kind::StatefulSet => {
+                Body::Workload(read_spec(spec)?)
+            }
+            Kind::HorizontalPodAutoscaler => Body::Autoscaler(Autoscaler::Horizontal(read_spec(spec)?)),
+            Kind::ScaledObject => Body::Autoscaler(Autoscaler::Scaled(read_spec(spec)?)),
+            Kind::Namespace => Body::Namespace,
+            Kind::PersistentVolumeClaim => Body::Claim(read_spec(spec)?),
+            Kind::PodDisruptionBudget => Body::Budget(read_spec(spec)?),
+        };
+        Ok(Self { kind, metadata, body, text, spec })
+    }
+
+    /// Reads the `autoscaling/v1` Scale of a workload of the given kind.
+    ///
+    /// # Errors
+    /// As [`Object::read`].
+    pub fn read_scale(kind: Kind, text: &'a str) -> Result<Self, ReadError> {
+        let (metadata, spec) = Self::open(text)?;
+        Ok(Self { kind, metadata, body: Body::Scale(read_spec(spec)?), text, spec })
+    }
+
+    fn open(text: &'a str) -> Result<(Metadata<'a>, &'a str), ReadError> {
+        let Envelope { metadata, spec } = read_text(text, "")?;
+        Ok((metadata, spec.map_or("{}", RawValue::get)))
+    }
+
+    /// The whole object's JSON text.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The spec's JSON text. Two objects from the same apiserver have the same text if and only if
+    /// their specs are the same, but for the order of keys in maps of a custom resource.
+    pub fn spec_text(&self) -> &'a str {
+        self.spec
+    }
+
+    /// The pod template and the path to it, for kinds that have one.
+    pub fn pod_template(&self) -> Option<(&PodTemplate<'a>, &'static str)> {
+        match &self.body {
+            Body::Workload(workload) => Some((&workload.template, "spec.template")),
+            Body::CronJob(cron) => Some((&cron.job_template.spec.template, "spec.jobTemplate.spec.template")),
+            _ => None,
+        }
+    }
+
+    /// The name, or the generateName followed by `…` when the apiserver hasn't made one up yet.
+    pub fn display_name(&self) -> String {
+        match (&self.metadata.name, &self.metadata.generate_name) {
+            (Some(name), _) if !name.is_empty() => name.to_string(),
+            (_, Some(prefix)) => format!("{prefix}…"),
+            _ => String::new(),
+        }
+    }
+}
+
+fn read_spec<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ReadError> {
+    read_text(text, "spec")
+}
+
+/// Reads twice when the first attempt fails: the path of the error costs time that good input saves.
+fn read_text<'a, T: Deserialize<'a>>(text: &'a str, at: &str) -> Result<T, ReadError> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let inner = error.path().to_string();
+        let path = match (at.is_empty(), inner.as_str()) {
+            (true, _) => inner,
+            (false, ".") => at.to_owned(),
+            (false, inner) => format!("{at}.{inner}"),
+        };
+        ReadError { path, problem: error.into_inner().to_string() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named() {
+        let text = r#"{"metadata":{"name":"a"},"spec":{"template":{"spec":{"containers":[{"name":7}]}}}}"#;
+        let error = Object::read(Kind::Deployment, text).unwrap_err();
+        assert_eq!(error.path, "spec.template.spec.containers[0].name");
+        assert!(error.problem.contains("expected a string"), "{error}");
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let text = r#"{"metadata":{"name":"a","labels":null},"spec":{"replicas":null,"template":{"metadata":null,
+            "spec":{"containers":null,"volumes":null,"securityContext":null}}},"status":null}"#;
+        let object = Object::read(Kind::Deployment, text).unwrap();
+        let Body::Workload(workload) = &object.body else { panic!("a Deployment is a workload") };
+        assert_eq!(workload.replicas, None);
+        assert!(object.metadata.labels.is_empty());
+    }
+
+    #[test]
+    fn a_scale_to_zero_is_an_empty_spec() {
+        let object = Object::read_scale(Kind::Deployment, r#"{"metadata":{"name":"a"},"spec":{}}"#).unwrap();
+        let Body::Scale(scale) = object.body else { panic!("a scale") };
+        assert_eq!(scale.replicas, 0);
+    }
+}

@@ -1,0 +1,272 @@
+//! `InvariantPolicy` as people write it: one type for files and the custom resource.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::object::duration::parse_duration;
+use crate::object::{LabelSelector, nullable};
+use crate::verdict::Action;
+
+/// The `apiVersion` of policies.
+pub const API_VERSION: &str = "plimsoll.dev/v1alpha1";
+/// The `kind` of policies.
+pub const KIND: &str = "InvariantPolicy";
+
+/// The document.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Document {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// [`KIND`]
+    pub kind: String,
+    /// Its name; anything else in it is the cluster's business.
+    pub metadata: Metadata,
+    /// The policy.
+    pub spec: Spec,
+    /// Written by the cluster, never read.
+    #[serde(default)]
+    pub status: Option<Value>,
+}
+
+/// A policy's metadata.
+#[derive(Debug, Deserialize)]
+pub struct Metadata {
+    /// The policy's name, as messages quote it.
+    pub name: String,
+}
+
+/// The policy.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Spec {
+    /// Which objects.
+    #[serde(default, rename = "match", deserialize_with = "nullable")]
+    pub matching: Match,
+    /// The ceiling of every rule's action.
+    #[serde(default = "deny")]
+    pub action: Action,
+    /// What an UPDATE of what was already so meets.
+    #[serde(default, deserialize_with = "nullable")]
+    pub on_update: OnUpdate,
+    /// Only objects created before it are ratcheted: a date or an instant, RFC 3339.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Identities that are neither judged nor filled in.
+    #[serde(default, deserialize_with = "nullable")]
+    pub exempt: Exempt,
+    /// The rules by name, each with `action`, `fix` and its own parameters.
+    #[serde(default, deserialize_with = "nullable")]
+    pub rules: BTreeMap<String, Option<Map<String, Value>>>,
+    /// What must run once.
+    #[serde(default, deserialize_with = "nullable")]
+    pub singletons: Singletons,
+    /// What waivers must look like.
+    #[serde(default, deserialize_with = "nullable")]
+    pub waivers: Waivers,
+}
+
+fn deny() -> Action {
+    Action::Deny
+}
+
+/// Which objects.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Match {
+    /// Namespaces by label.
+    #[serde(default)]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Namespaces by name or glob.
+    #[serde(default, deserialize_with = "nullable")]
+    pub namespaces: Vec<String>,
+    /// Namespaces that it never applies to.
+    #[serde(default, deserialize_with = "nullable")]
+    pub exclude_namespaces: Vec<String>,
+    /// Objects by label.
+    #[serde(default)]
+    pub object_selector: Option<LabelSelector>,
+}
+
+/// What an UPDATE of what was already so meets.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+pub enum OnUpdate {
+    /// It is judged as if it were new.
+    Enforce,
+    /// It only warns.
+    #[default]
+    Ratchet,
+}
+
+/// Identities that are neither judged nor filled in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exempt {
+    /// User names.
+    #[serde(default, deserialize_with = "nullable")]
+    pub users: Vec<String>,
+    /// Group names.
+    #[serde(default, deserialize_with = "nullable")]
+    pub groups: Vec<String>,
+}
+
+/// What must run once.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Singletons {
+    /// Whether teams may declare their own by annotation.
+    #[serde(default, deserialize_with = "nullable")]
+    pub by_annotation: bool,
+    /// Those that the policy declares.
+    #[serde(default, deserialize_with = "nullable")]
+    pub workloads: Vec<SingletonWorkload>,
+}
+
+/// A workload that must run once.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SingletonWorkload {
+    /// Deployment, StatefulSet or ReplicaSet.
+    pub kind: WorkloadKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Why, as messages quote it after "since".
+    pub reason: String,
+    /// Where to read on.
+    #[serde(default)]
+    pub runbook: Option<String>,
+}
+
+/// The kinds that can be singletons.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum WorkloadKind {
+    Deployment,
+    ReplicaSet,
+    StatefulSet,
+}
+
+/// What waivers must look like.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Waivers {
+    /// Which rules may be waived.
+    pub allow: Allow,
+    /// What a waiver must say.
+    pub require: Vec<RequiredField>,
+    /// How long it may last from now.
+    pub max_duration: PolicyDuration,
+    /// How long before its end every request warns.
+    pub expiry_warning: PolicyDuration,
+    /// How long after its end unrelated changes only warn.
+    pub grace: PolicyDuration,
+    /// Waivers for objects that a team can't annotate.
+    pub grants: Vec<Grant>,
+}
+
+impl Default for Waivers {
+    fn default() -> Self {
+        Self {
+            allow: Allow::All,
+            require: vec![RequiredField::Owner, RequiredField::Reason, RequiredField::Expires],
+            max_duration: PolicyDuration(super::MAX_DURATION),
+            expiry_warning: PolicyDuration(super::EXPIRY_WARNING),
+            grace: PolicyDuration(super::GRACE),
+            grants: Vec::new(),
+        }
+    }
+}
+
+/// Which rules may be waived.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Allow {
+    /// Every rule.
+    All,
+    /// None.
+    None,
+    /// These.
+    Rules(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Allow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(word) if word == "All" => Ok(Self::All),
+            Value::String(word) if word == "None" => Ok(Self::None),
+            Value::String(word) => Err(de::Error::unknown_variant(&word, &["All", "None"])),
+            Value::Array(rules) => {
+                let rules = rules.into_iter().map(|rule| match rule {
+                    Value::String(rule) => Ok(rule),
+                    _ => Err(de::Error::custom("expected a rule's name")),
+                });
+                rules.collect::<Result<_, _>>().map(Self::Rules)
+            }
+            _ => Err(de::Error::custom("expected All, None or a list of rules")),
+        }
+    }
+}
+
+/// What a waiver must say.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "they are the waiver's own fields")]
+pub enum RequiredField {
+    Expires,
+    Owner,
+    Reason,
+    Ticket,
+}
+
+/// A waiver for an object that a team can't annotate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The rule.
+    pub rule: String,
+    /// The object's kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Its end.
+    pub expires: String,
+    /// The ticket.
+    #[serde(default)]
+    pub ticket: Option<String>,
+}
+
+/// A duration such as `90d`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PolicyDuration(pub Duration);
+
+impl<'de> Deserialize<'de> for PolicyDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DurationVisitor;
+
+        impl de::Visitor<'_> for DurationVisitor {
+            type Value = PolicyDuration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as 5m or 90d")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PolicyDuration, E> {
+                parse_duration(text).map(PolicyDuration).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(DurationVisitor)
+    }
+}

@@ -1,0 +1,138 @@
+//! A finding as one line, for every door: the webhook's reply, warnings, `check` and records.
+
+use crate::admission::StatusCause;
+use crate::verdict::{Action, Judged, State, Verdict};
+use crate::waiver::PREFIX;
+
+/// The longest piece of user-made text that a line quotes, in characters.
+const LONGEST_QUOTE: usize = 512;
+/// The longest line: an apiserver cuts warnings at 256 runes once all of them exceed 4096.
+const LONGEST_WARNING: usize = 250;
+
+/// The message of a denial. kubectl prints it as it is, behind the webhook's name.
+pub fn denial(verdict: &Verdict) -> String {
+    let lines: Vec<String> = verdict.findings.iter().filter(|judged| judged.denies()).map(finding).collect();
+    match lines.as_slice() {
+        [line] => line.clone(),
+        lines => {
+            let numbered = lines.iter().enumerate().map(|(index, line)| format!("\n({}) {line}", index + 1));
+            format!("{} findings:{}", lines.len(), numbered.collect::<String>())
+        }
+    }
+}
+
+/// The denial's causes, for machines.
+pub fn causes(verdict: &Verdict) -> Vec<StatusCause> {
+    let denying = verdict.findings.iter().filter(|judged| judged.denies());
+    denying
+        .map(|judged| StatusCause {
+            reason: judged.finding.rule.to_owned(),
+            message: finding(judged),
+            field: sanitise(&judged.finding.path),
+        })
+        .collect()
+}
+
+/// What the user is told although the request is let in, or beside its denial.
+pub fn warnings(verdict: &Verdict) -> Vec<String> {
+    let mut warnings: Vec<String> = verdict.findings.iter().filter_map(warning).collect();
+    warnings.extend(verdict.notices.iter().map(|notice| cut(&sanitise(notice))));
+    warnings
+}
+
+/// A finding with everything that its author needs to mend or to waive it.
+pub fn finding(judged: &Judged) -> String {
+    let finding = &judged.finding;
+    let policy = judged.policies.first().map_or("the policy", String::as_str);
+    let remark = judged.remark.as_ref().map_or_else(String::new, |remark| format!("; {remark}"));
+    sanitise(&format!(
+        "{}: {} {}, {policy} needs {} ({}){remark}. {}, or waive: {PREFIX}{}. Policy: {}.",
+        finding.rule,
+        finding.subject,
+        finding.says,
+        finding.needs,
+        finding.path,
+        finding.remedy,
+        finding.rule,
+        judged.policies.join(", "),
+    ))
+}
+
+fn warning(judged: &Judged) -> Option<String> {
+    let finding = &judged.finding;
+    let remark = judged.remark.as_ref().map_or_else(String::new, |remark| format!("; {remark}"));
+    let text = match judged.state {
+        _ if judged.denies() || judged.action == Action::Audit => return None,
+        State::Fixed => format!("{}: set {} in {}", finding.rule, fixed(judged), finding.subject),
+        State::Waived => {
+            let owner = judged.waiver.as_ref().map_or("", |waiver| waiver.owner.as_str());
+            let loud = judged.waiver.as_ref().is_some_and(|waiver| waiver.emergency);
+            let kind = if loud { "waived in an EMERGENCY" } else { "waived" };
+            format!("{}: {} {} ({kind} by {owner}){remark}", finding.rule, finding.subject, finding.says)
+        }
+        State::Existing => {
+            format!(
+                "{}: {} {}, as before{remark}. {}",
+                finding.rule, finding.subject, finding.says, finding.remedy
+            )
+        }
+        State::New => {
+            format!("{}: {} {}{remark}. {}", finding.rule, finding.subject, finding.says, finding.remedy)
+        }
+    };
+    Some(cut(&sanitise(&text)))
+}
+
+/// What was filled in, in a few words.
+fn fixed(judged: &Judged) -> String {
+    use crate::verdict::Edit;
+    let words = judged.finding.fix.iter().map(|edit| match edit {
+        Edit::SetInteger(pointer, value) => format!("{}: {value}", field(pointer)),
+        Edit::SetBoolean(pointer, value) => format!("{}: {value}", field(pointer)),
+        Edit::SetType(pointer, kind) => format!("{}: {kind}", field(pointer)),
+        Edit::MountTmp { size_limit, .. } => format!("a {size_limit} emptyDir at /tmp"),
+    });
+    let mut words: Vec<String> = words.collect();
+    if let Some(container) = &judged.finding.container {
+        words.push(format!("container {container}"));
+        let container = words.pop().unwrap_or_default();
+        return format!("{} for {container}", words.join(" and "));
+    }
+    words.join(" and ")
+}
+
+fn field(pointer: &str) -> &str {
+    pointer.rsplit_once('/').map_or(pointer, |(_, field)| field)
+}
+
+/// Takes out what would break a terminal or hide text in it: control characters, line and paragraph
+/// separators, and marks that change the direction of writing.
+pub fn sanitise(text: &str) -> String {
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut clean: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
+    if clean.chars().count() > LONGEST_QUOTE * 4 {
+        clean = clean.chars().take(LONGEST_QUOTE * 4).collect::<String>() + "…";
+    }
+    clean
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= LONGEST_WARNING {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST_WARNING - 1).collect::<String>() + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_text() {
+        assert_eq!(sanitise("a\u{1b}[31mred\nb\u{202e}c\u{85}"), "a [31mred b c ");
+        assert_eq!(cut(&"x".repeat(300)).chars().count(), LONGEST_WARNING);
+    }
+}

@@ -1,0 +1,294 @@
+//! One admission review from its bytes to its answer. If you read one file of Plimsoll, read this.
+//!
+//! ```text
+//! bytes ── admission::Request ── engine::Request ── engine ─┬─ rests on other objects? read them live,
+//!                                                           │  and judge once more
+//!                                                           └─ record ── answer
+//! ```
+
+mod record;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::admission::{Request, Response, Status};
+use crate::audit::AuditLog;
+use crate::engine::{self, Operation, Outcome};
+use crate::facts::{Facts, NamespaceFacts, Reference};
+use crate::metrics::Metrics;
+use crate::object::{Kind, Object, ReadError, Text};
+use crate::policy::Policy;
+use crate::policy::reload::Policies;
+use crate::render;
+use crate::verdict::{Action, State, Verdict};
+
+/// How long all live reads of one request may take together.
+const LIVE_READS: Duration = Duration::from_millis(500);
+
+/// Which webhook is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Fill in defaults.
+    Mutate,
+    /// Judge.
+    Validate,
+}
+
+/// An HTTP answer; its body is JSON.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status: 200 for every review that could be read, denied ones included.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What the server calls.
+pub trait Review: Send + Sync + 'static {
+    /// Answers one review before the deadline.
+    fn review(self: Arc<Self>, phase: Phase, body: Bytes, deadline: Instant) -> BoxFuture<'static, Answer>;
+}
+
+/// Reads facts from the cluster itself, past all caches.
+pub trait Live: Send + Sync {
+    /// The given facts with what the references name read anew.
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        references: &'a BTreeSet<Reference>,
+        facts: &'a NamespaceFacts,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<NamespaceFacts, LiveError>>;
+}
+
+/// A live read failed or took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read from the cluster: {0}")]
+pub struct LiveError(pub String);
+
+/// What becomes of a request that only a waiver lets in when its record can't be written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum AuditFailure {
+    /// It is let in.
+    #[default]
+    Allow,
+    /// It is denied.
+    Deny,
+}
+
+/// Everything that an answer takes.
+pub struct Reviewer {
+    /// The policies in force.
+    pub policies: Policies,
+    /// What the rest of the cluster looks like.
+    pub facts: Arc<Facts>,
+    /// The cluster, to confirm facts; `None` without one.
+    pub live: Option<Arc<dyn Live>>,
+    /// Where decisions are recorded.
+    pub audit: AuditLog,
+    /// What to do when they can't be.
+    pub audit_failure: AuditFailure,
+    /// This replica's name, for records.
+    pub instance: String,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Review for Reviewer {
+    fn review(self: Arc<Self>, phase: Phase, body: Bytes, deadline: Instant) -> BoxFuture<'static, Answer> {
+        Box::pin(async move { self.answer(phase, &body, deadline).await })
+    }
+}
+
+impl Reviewer {
+    async fn answer(&self, phase: Phase, body: &[u8], deadline: Instant) -> Answer {
+        let started = Instant::now();
+        let request = match Request::read(body) {
+            Ok(request) => request,
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        let Some(operation) = operation(&request) else {
+            let problem = format!("unknown operation {:?}", render::sanitise(&request.operation));
+            return refuse(StatusCode::BAD_REQUEST, &problem);
+        };
+        let mut response = Response::allow(&request.uid);
+        match subject(&request, operation) {
+            Ok(Some(subject)) => {
+                let verdict = self.verdict(phase, &subject).await;
+                self.fill(&mut response, phase, &verdict);
+                let recorded = self.record(&request, &subject, &verdict, started, deadline).await;
+                if !recorded && self.audit_failure == AuditFailure::Deny && only_waived(&verdict) {
+                    response.allowed = false;
+                    let message = "a waiver lets this in, but the decision could not be recorded (--audit-failure deny)";
+                    response.status = Some(Status::forbidden(message.to_owned(), Vec::new()));
+                }
+            }
+            Ok(None) => {}
+            // Mutation passes what it can't read; the validating webhook says what is wrong.
+            Err(_) if phase == Phase::Mutate => {}
+            Err(error) => {
+                let message = format!("the object can't be read: {}", render::sanitise(&error.to_string()));
+                response.allowed = false;
+                response.status = Some(Status::forbidden(message, Vec::new()));
+            }
+        }
+        let decision = if response.allowed { "Allowed" } else { "Denied" };
+        let seconds = started.elapsed().as_secs_f64();
+        self.metrics.admission(&request.operation, &request.kind.kind, decision, request.dry_run, seconds);
+        match response.to_json() {
+            Ok(json) => Answer { status: StatusCode::OK, body: json.into() },
+            Err(error) => {
+                error!(%error, "An answer could not be written as JSON.");
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written")
+            }
+        }
+    }
+
+    /// Runs the engine on what is cached and, where the verdict rests on other objects, once more on
+    /// what the cluster says now.
+    async fn verdict(&self, phase: Phase, request: &engine::Request<'_>) -> Verdict {
+        let policies = self.policies.current();
+        let facts = self.facts.namespace(request.namespace);
+        let mut outcome = run(phase, request, &policies, &facts);
+        let Some(live) = &self.live else { return outcome.verdict };
+        let references = doubts(phase, &outcome);
+        if references.is_empty() {
+            return outcome.verdict;
+        }
+        match live.read(request.namespace, &references, &facts, LIVE_READS).await {
+            Ok(fresh) => outcome = run(phase, request, &policies, &fresh),
+            Err(error) => {
+                warn!(%error, namespace = request.namespace, "Facts could not be confirmed.");
+                for judged in outcome.verdict.findings.iter_mut().filter(|judged| judged.denies()) {
+                    let remark = "what the rest of the cluster looks like could not be confirmed";
+                    judged.remark.get_or_insert_with(|| remark.to_owned());
+                }
+            }
+        }
+        outcome.verdict
+    }
+
+    fn fill(&self, response: &mut Response, phase: Phase, verdict: &Verdict) {
+        response.warnings = render::warnings(verdict);
+        response.audit_annotations = record::annotations(verdict);
+        for judged in &verdict.findings {
+            self.metrics.finding(judged.finding.rule, judged.action.as_str(), judged.state.as_str());
+        }
+        if phase == Phase::Mutate {
+            if let Err(error) = response.patch(&verdict.patch) {
+                error!(%error, "A patch could not be written as JSON.");
+            }
+        } else if !verdict.allowed() {
+            response.allowed = false;
+            response.status = Some(Status::forbidden(render::denial(verdict), render::causes(verdict)));
+        }
+    }
+
+    /// Writes the record, if there is anything to record. Whether it is safe in the log.
+    async fn record(
+        &self,
+        request: &Request<'_>,
+        subject: &engine::Request<'_>,
+        verdict: &Verdict,
+        started: Instant,
+        deadline: Instant,
+    ) -> bool {
+        let record = record::record(request, subject, verdict, started.elapsed(), &self.instance);
+        match self.audit.write(&record, deadline).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.metrics.audit_write_failed();
+                error!(%error, uid = %request.uid, "A decision could not be recorded.");
+                false
+            }
+        }
+    }
+}
+
+fn run(phase: Phase, request: &engine::Request<'_>, policies: &[Policy], facts: &NamespaceFacts) -> Outcome {
+    match phase {
+        Phase::Mutate => engine::fill_in(request, policies, facts, Timestamp::now()),
+        Phase::Validate => engine::judge(request, policies, facts, Timestamp::now()),
+    }
+}
+
+/// What has to be read live. Mutation needs to know which policies apply; the rest it may get wrong
+/// on a stale cache, since the final state is judged anyway.
+fn doubts(phase: Phase, outcome: &Outcome) -> BTreeSet<Reference> {
+    let mut doubts = outcome.missing.clone();
+    match phase {
+        Phase::Mutate => {
+            doubts.retain(|reference| matches!(reference, Reference::Object(Kind::Namespace, _)));
+        }
+        Phase::Validate if !outcome.verdict.allowed() => doubts.extend(outcome.rests_on.iter().cloned()),
+        Phase::Validate => {}
+    }
+    doubts
+}
+
+/// Whether a waiver is all that lets the request in.
+fn only_waived(verdict: &Verdict) -> bool {
+    verdict.allowed()
+        && verdict
+            .findings
+            .iter()
+            .any(|judged| judged.state == State::Waived && judged.action == Action::Deny)
+}
+
+fn operation(request: &Request<'_>) -> Option<Operation> {
+    match &*request.operation {
+        "CONNECT" => Some(Operation::Connect),
+        "CREATE" => Some(Operation::Create),
+        "DELETE" => Some(Operation::Delete),
+        "UPDATE" => Some(Operation::Update),
+        _ => None,
+    }
+}
+
+/// The request as the engine takes it; `None` if it is about nothing that is governed.
+fn subject<'a>(
+    request: &'a Request<'a>,
+    operation: Operation,
+) -> Result<Option<engine::Request<'a>>, ReadError> {
+    let is_write = matches!(operation, Operation::Create | Operation::Update);
+    let is_scale = &*request.sub_resource == "scale";
+    let kind = Kind::from_group_resource(&request.resource.group, &request.resource.resource);
+    let (Some(kind), true) = (kind, is_write && (is_scale || request.sub_resource.is_empty())) else {
+        return Ok(None);
+    };
+    let read = |text| if is_scale { Object::read_scale(kind, text) } else { Object::read(kind, text) };
+    let Some(object) = request.object else {
+        return Err(ReadError {
+            path: "object".to_owned(),
+            problem: "expected an object, found null".to_owned(),
+        });
+    };
+    let old = match request.old_object {
+        Some(old) if operation == Operation::Update => Some(read(old.get())?),
+        _ => None,
+    };
+    Ok(Some(engine::Request {
+        operation,
+        kind,
+        namespace: if kind == Kind::Namespace { &request.name } else { &request.namespace },
+        user: &request.user_info.username,
+        groups: request.user_info.groups.iter().map(Text::as_str).collect(),
+        manager: request.options.field_manager.as_deref(),
+        manifest: false,
+        object: read(object.get())?,
+        old,
+    }))
+}
+
+fn refuse(status: StatusCode, problem: &str) -> Answer {
+    let body = serde_json::json!({ "error": problem }).to_string();
+    Answer { status, body: body.into() }
+}

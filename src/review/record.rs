@@ -1,0 +1,125 @@
+//! From a verdict to its record in the audit log, and to the apiserver's own audit annotations.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use json_patch::PatchOperation;
+
+use crate::admission::Request;
+use crate::audit::{self, Record};
+use crate::engine;
+use crate::object::Body;
+use crate::render;
+use crate::verdict::{Judged, State, Verdict};
+
+/// The record of one decision.
+pub(super) fn record(
+    request: &Request<'_>,
+    subject: &engine::Request<'_>,
+    verdict: &Verdict,
+    took: Duration,
+    instance: &str,
+) -> Record {
+    let is_scale = matches!(subject.object.body, Body::Scale(_));
+    let name = subject.object.display_name();
+    let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Record {
+        schema: audit::Schema::default(),
+        time: Timestamp::now(),
+        uid: request.uid.to_string(),
+        decision: if verdict.allowed() { audit::Decision::Allowed } else { audit::Decision::Denied },
+        operation: subject.operation.as_str().to_owned(),
+        dry_run: request.dry_run,
+        user: audit::User {
+            name: subject.user.to_owned(),
+            groups: subject.groups.iter().map(|group| (*group).to_owned()).collect(),
+        },
+        resource: audit::Resource {
+            group: request.resource.group.to_string(),
+            version: request.resource.version.to_string(),
+            kind: request.kind.kind.to_string(),
+            subresource: optional(&request.sub_resource),
+            namespace: optional(&request.namespace),
+            name: name.clone(),
+        },
+        workload: is_scale.then(|| audit::Workload {
+            kind: subject.kind.as_str().to_owned(),
+            namespace: request.namespace.to_string(),
+            name,
+        }),
+        policies: verdict.policies.clone(),
+        findings: verdict.findings.iter().map(finding).collect(),
+        exempt: verdict.exempt,
+        patch: verdict.patch.iter().filter_map(operation).collect(),
+        duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        instance: instance.to_owned(),
+        truncated: audit::Truncated::default(),
+    }
+}
+
+fn finding(judged: &Judged) -> audit::Finding {
+    let found = &judged.finding;
+    audit::Finding {
+        rule: found.rule.to_owned(),
+        action: judged.action,
+        state: judged.state,
+        path: found.path.clone(),
+        observed: Some(found.observed.clone()),
+        required: Some(found.required.clone()),
+        message: render::finding(judged),
+        waiver: judged.waiver.as_ref().map(|waiver| audit::Waiver {
+            owner: waiver.owner.clone(),
+            reason: waiver.reason.clone(),
+            expires: (!waiver.expires.is_empty()).then(|| waiver.expires.clone()),
+            ticket: waiver.ticket.clone(),
+            emergency: waiver.emergency,
+        }),
+    }
+}
+
+/// Everything that Plimsoll patches is its own; there is nothing of the object in it.
+fn operation(operation: &PatchOperation) -> Option<audit::PatchOperation> {
+    match operation {
+        PatchOperation::Add(add) => Some(audit::PatchOperation {
+            op: "add".to_owned(),
+            path: add.path.to_string(),
+            value: Some(add.value.clone()),
+        }),
+        _ => None,
+    }
+}
+
+/// What the apiserver's own audit log keeps: rule names and waivers, in a fixed order.
+pub(super) fn annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
+    let rules = |wanted: &dyn Fn(&&Judged) -> bool| {
+        let mut rules: Vec<&str> = verdict
+            .findings
+            .iter()
+            .filter(|judged| wanted(judged))
+            .map(|judged| judged.finding.rule)
+            .collect();
+        rules.dedup();
+        rules.join(",")
+    };
+    let waived = verdict.findings.iter().filter(|judged| judged.state == State::Waived);
+    let mut waivers: Vec<String> = waived
+        .filter_map(|judged| {
+            let waiver = judged.waiver.as_ref()?;
+            Some(format!("{} by {} until {}", judged.finding.rule, waiver.owner, waiver.expires))
+        })
+        .collect();
+    waivers.dedup();
+    let all = [
+        ("denied", rules(&|judged| judged.denies())),
+        ("existing", rules(&|judged| judged.state == State::Existing)),
+        ("fixed", rules(&|judged| judged.state == State::Fixed)),
+        ("waived", render::sanitise(&waivers.join("; "))),
+    ];
+    let mut annotations: BTreeMap<&'static str, String> =
+        all.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+    if verdict.exempt {
+        annotations.insert("exempt", "true".to_owned());
+    }
+    annotations
+}

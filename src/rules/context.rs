@@ -1,0 +1,253 @@
+//! What a rule sees: the object as it would be stored, and the facts around it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::availability::Range;
+use crate::facts::{Autoscaler, Budget, Fact, NamespaceFacts, Reference, Workload};
+use crate::object::{Intent, Kind, LabelSelector, Object};
+use crate::verdict::{Action, Finding, Subject};
+
+/// The annotation by which a team declares its own singleton.
+const SINGLETON_ANNOTATION: &str = "plimsoll.dev/singleton";
+
+/// A workload that must never run twice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Singleton {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The singletons of all policies that apply to the object.
+#[derive(Clone, Debug, Default)]
+pub struct Singletons<'c> {
+    /// Those that policies declare.
+    pub declared: Vec<&'c Singleton>,
+    /// Whether the annotation counts.
+    pub by_annotation: bool,
+}
+
+/// One object to judge, and what surrounds it.
+pub struct Context<'c> {
+    /// The object as it would be stored. In a scale request this is the Scale.
+    pub object: &'c Object<'c>,
+    /// What findings are about: the object, or the workload that is scaled.
+    pub subject: Subject,
+    /// The fact that the object would become, or the scaled workload as it would be.
+    pub own: Option<Fact>,
+    /// How many replicas the workload had before, in an UPDATE.
+    pub previous_replicas: Option<i64>,
+    /// The object before, in an UPDATE.
+    pub old: Option<&'c Object<'c>>,
+    /// The field manager of the request; `None` for a manifest, in which what is absent is unset.
+    pub manager: Option<&'c str>,
+    /// Whether the object is a manifest, so that no API default has covered up what is unset.
+    pub manifest: bool,
+    /// Singletons.
+    pub singletons: &'c Singletons<'c>,
+    facts: &'c NamespaceFacts,
+    /// What rules have asked of the facts.
+    consulted: RefCell<BTreeSet<Reference>>,
+    /// Which partners that the object names or selects are not there.
+    missing: RefCell<BTreeSet<Reference>>,
+}
+
+impl<'c> Context<'c> {
+    /// A context without a past.
+    pub fn new(
+        object: &'c Object<'c>,
+        subject: Subject,
+        own: Option<Fact>,
+        singletons: &'c Singletons<'c>,
+        facts: &'c NamespaceFacts,
+    ) -> Self {
+        Self {
+            object,
+            subject,
+            own,
+            previous_replicas: None,
+            old: None,
+            manager: None,
+            manifest: false,
+            singletons,
+            facts,
+            consulted: RefCell::default(),
+            missing: RefCell::default(),
+        }
+    }
+
+    /// The workload that the object is, or that a scale request changes, as it would be.
+    pub fn workload(&self) -> Option<&Workload> {
+        match &self.own {
+            Some(Fact::Workload(workload)) => Some(workload),
+            _ => None,
+        }
+    }
+
+    /// The autoscaler that the object is.
+    pub fn autoscaler(&self) -> Option<&Autoscaler> {
+        match &self.own {
+            Some(Fact::Autoscaler(autoscaler)) => Some(autoscaler),
+            _ => None,
+        }
+    }
+
+    /// The budget that the object is.
+    pub fn budget(&self) -> Option<&Budget> {
+        match &self.own {
+            Some(Fact::Budget(budget)) => Some(budget),
+            _ => None,
+        }
+    }
+
+    /// Whether the author sent the field.
+    pub fn intent(&self, path: &[&str], is_set: bool) -> Intent {
+        match (self.manifest, is_set) {
+            (true, true) => Intent::Set,
+            (true, false) => Intent::Unset,
+            (false, _) => Intent::of(self.object, self.old, self.manager, path),
+        }
+    }
+
+    /// The autoscalers that scale a workload, this object included.
+    pub fn autoscalers_of(&self, kind: Kind, name: &str) -> Vec<Arc<Autoscaler>> {
+        self.consult(Reference::All(Kind::HorizontalPodAutoscaler));
+        self.consult(Reference::All(Kind::ScaledObject));
+        let own = self.autoscaler();
+        let others =
+            self.facts.autoscalers().filter(|a| own.is_none_or(|o| (o.kind, &o.name) != (a.kind, &a.name)));
+        others
+            .cloned()
+            .chain(own.cloned().map(Arc::new))
+            .filter(|a| {
+                (a.target.group.as_str(), a.target.kind.as_str(), a.target.name.as_str())
+                    == (kind.group(), kind.as_str(), name)
+            })
+            .collect()
+    }
+
+    /// The replicas that a workload may settle at.
+    pub fn range(&self, workload: &Workload) -> Range {
+        Range::of(workload, &self.autoscalers_of(workload.kind, &workload.name))
+    }
+
+    /// The workload that an autoscaler scales; `None` if it isn't there (yet).
+    pub fn target(&self, autoscaler: &Autoscaler) -> Option<Arc<Workload>> {
+        let kind = Kind::from_group_kind(&autoscaler.target.group, &autoscaler.target.kind)?;
+        if !kind.scales() {
+            return None;
+        }
+        let reference = Reference::Object(kind, autoscaler.target.name.clone());
+        let found = self.facts.workload(kind, &autoscaler.target.name).cloned();
+        if found.is_none() {
+            self.missing.borrow_mut().insert(reference.clone());
+        }
+        self.consult(reference);
+        found
+    }
+
+    /// The workloads whose pods a selector selects, this object included.
+    pub fn selected(&self, selector: Option<&LabelSelector>) -> Vec<Arc<Workload>> {
+        let kinds = [Kind::Deployment, Kind::StatefulSet].map(Reference::All);
+        kinds.iter().for_each(|kind| self.consult(kind.clone()));
+        let Some(selector) = selector else { return Vec::new() };
+        let own = self.workload();
+        let others =
+            self.facts.workloads().filter(|w| own.is_none_or(|o| (o.kind, &o.name) != (w.kind, &w.name)));
+        let all = others.cloned().chain(own.cloned().map(Arc::new));
+        let selected: Vec<_> = all.filter(|w| selector.matches(&w.pod_labels)).collect();
+        if selected.is_empty() {
+            self.missing.borrow_mut().extend(kinds);
+        }
+        selected
+    }
+
+    /// The budgets that select pods with these labels, this object included.
+    pub fn budgets_of(&self, pod_labels: &BTreeMap<String, String>) -> Vec<Arc<Budget>> {
+        self.consult(Reference::All(Kind::PodDisruptionBudget));
+        let own = self.budget();
+        let others = self.facts.budgets().filter(|b| own.is_none_or(|o| o.name != b.name));
+        others
+            .cloned()
+            .chain(own.cloned().map(Arc::new))
+            .filter(|b| b.selector.as_ref().is_some_and(|s| s.matches(pod_labels)))
+            .collect()
+    }
+
+    /// Why a workload is a singleton, if it is one. Policies declare by name, so that this holds
+    /// before the workload is there.
+    pub fn singleton(&self, kind: Kind, name: &str) -> Option<String> {
+        let namespace = &self.subject.namespace;
+        let by_policy = self.singletons.declared.iter().find(|singleton| {
+            (singleton.kind, &singleton.namespace, singleton.name.as_str()) == (kind, namespace, name)
+        });
+        if let Some(singleton) = by_policy {
+            return Some(singleton.reason.clone());
+        }
+        let workload = match self.workload() {
+            Some(own) if (own.kind, own.name.as_str()) == (kind, name) => Some(own),
+            _ => {
+                self.consult(Reference::Object(kind, name.to_owned()));
+                self.facts.workload(kind, name).map(AsRef::as_ref)
+            }
+        };
+        let value = workload?.annotations.get(SINGLETON_ANNOTATION)?;
+        match value.trim() {
+            _ if !self.singletons.by_annotation => None,
+            "false" | "" => None,
+            "true" => Some("it is annotated as a singleton".to_owned()),
+            reason => Some(reason.to_owned()),
+        }
+    }
+
+    /// The workloads that the object acts on, whose waivers count for it too.
+    pub fn acts_on(&self) -> Vec<Arc<Workload>> {
+        match &self.own {
+            Some(Fact::Workload(workload)) => vec![Arc::new(workload.clone())],
+            Some(Fact::Autoscaler(autoscaler)) => self.target(autoscaler).into_iter().collect(),
+            Some(Fact::Budget(budget)) => self.selected(budget.selector.as_ref()),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A finding at a field of the subject, to be filled in.
+    pub fn finding(&self, rule: &'static str, path: impl Into<String>) -> Finding {
+        let path = path.into();
+        Finding {
+            rule,
+            subject: self.subject.clone(),
+            place: path.clone(),
+            path,
+            severity: 1,
+            observed: String::new(),
+            required: String::new(),
+            says: String::new(),
+            needs: String::new(),
+            remedy: String::new(),
+            ceiling: Action::Deny,
+            fix: Vec::new(),
+            container: None,
+        }
+    }
+
+    /// Takes what rules have asked of the facts since the last call.
+    pub fn take_consulted(&self) -> BTreeSet<Reference> {
+        self.consulted.take()
+    }
+
+    /// Takes the partners that were named or selected and not found since the last call.
+    pub fn take_missing(&self) -> BTreeSet<Reference> {
+        self.missing.take()
+    }
+
+    fn consult(&self, reference: Reference) {
+        self.consulted.borrow_mut().insert(reference);
+    }
+}

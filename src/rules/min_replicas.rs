@@ -1,0 +1,216 @@
+//! Workloads run enough replicas to lose one.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Check, Context, Fix, Meta, Parameter, Rule, configure};
+use crate::facts::{Autoscaler, Workload};
+use crate::manifest::strict::StrictError;
+use crate::object::{Body, Intent, Kind};
+use crate::verdict::{Action, Edit, Finding};
+
+pub(super) struct MinReplicas;
+
+const NAME: &str = "min-replicas";
+
+const META: Meta = Meta {
+    name: NAME,
+    since: "0.1.0",
+    summary: "Workloads and their autoscalers keep at least a minimum of replicas, or none at all.",
+    rationale: "With one replica every node drain, eviction and crash is an outage. The rule is judged on the \
+        object that sets the floor: `spec.replicas` of a workload without an autoscaler, `minReplicas` of a \
+        HorizontalPodAutoscaler, `minReplicaCount` of a ScaledObject, and the `scale` subresource, so that \
+        `kubectl scale` doesn't go round it. A workload at 0 is switched off and passes. A declared singleton \
+        passes: the rule `singleton` holds it at 1.\n\nReplicas that the author left unset are filled up to the \
+        minimum. On an update they keep the count that runs: taking `replicas` out of a manifest resets it \
+        to 1 in the API, a classic outage. Clients that leave no trace of what the author sent (helm 3, \
+        `kubectl create`) are judged by the 1 that the API filled in; see `unknownIntent`.",
+    bad: include_str!("min_replicas/bad.yaml"),
+    good: include_str!("min_replicas/good.yaml"),
+    parameters: &[
+        Parameter { name: "minimum", default: "2", summary: "The fewest replicas." },
+        Parameter {
+            name: "allowScaleToZero",
+            default: "false",
+            summary: "Whether a ScaledObject may have `minReplicaCount: 0`.",
+        },
+        Parameter {
+            name: "unknownIntent",
+            default: "Deny",
+            summary: "`Deny` or `Warn` when a Deployment is created with 1 replica and nothing shows whether its author asked for that.",
+        },
+    ],
+    action: Action::Deny,
+    fix: Fix::Always,
+    references: &[
+        "https://kubernetes.io/docs/concepts/workloads/pods/disruptions/",
+        "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/",
+    ],
+};
+
+/// The parameters.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Parameters {
+    minimum: i64,
+    allow_scale_to_zero: bool,
+    unknown_intent: UnknownIntent,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum UnknownIntent {
+    Deny,
+    Warn,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self { minimum: 2, allow_scale_to_zero: false, unknown_intent: UnknownIntent::Deny }
+    }
+}
+
+impl Rule for MinReplicas {
+    fn meta(&self) -> &'static Meta {
+        &META
+    }
+
+    fn configure(&self, parameters: &Value) -> Result<Box<dyn Check>, StrictError> {
+        configure::<Parameters>(parameters)
+    }
+}
+
+impl Check for Parameters {
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
+        if let Some(workload) = context.workload() {
+            findings.extend(self.judge_workload(context, workload));
+        } else if let Some(autoscaler) = context.autoscaler() {
+            findings.extend(self.judge_autoscaler(context, autoscaler));
+        }
+    }
+}
+
+impl Parameters {
+    fn judge_workload(&self, context: &Context<'_>, workload: &Workload) -> Option<Finding> {
+        if context.singleton(workload.kind, &workload.name).is_some() {
+            return None;
+        }
+        let range = context.range(workload);
+        if let Some(autoscaler) = &range.autoscaler {
+            return below_autoscaler(context, workload, autoscaler);
+        }
+        if range.is_inactive() {
+            return self.stopped_below_minimum(context);
+        }
+        if range.floor >= self.minimum {
+            return None;
+        }
+        let intent = replicas_intent(context);
+        let mut finding = context.finding(NAME, "spec.replicas");
+        finding.severity = self.minimum - range.floor;
+        finding.observed = range.floor.to_string();
+        finding.required = self.minimum.to_string();
+        finding.says = format!("has {}", replicas(range.floor));
+        finding.needs = self.minimum.to_string();
+        finding.remedy = format!("Set spec.replicas: {}", self.minimum);
+        match intent {
+            Intent::Unset => {
+                let keep = context.previous_replicas.unwrap_or(0).max(self.minimum);
+                finding.fix.push(Edit::SetInteger("/spec/replicas".to_owned(), keep));
+            }
+            Intent::Unknown if context.old.is_none() && range.floor == 1 => {
+                finding.ceiling = match self.unknown_intent {
+                    UnknownIntent::Deny => Action::Deny,
+                    UnknownIntent::Warn => Action::Warn,
+                };
+            }
+            Intent::Set | Intent::Unknown => {}
+        }
+        Some(finding)
+    }
+
+    /// Switching off is allowed, but what ran at 1 can only come back at the minimum.
+    fn stopped_below_minimum(&self, context: &Context<'_>) -> Option<Finding> {
+        let before = context.previous_replicas.filter(|&before| before > 0 && before < self.minimum)?;
+        let mut finding = context.finding(NAME, "spec.replicas");
+        finding.place = "stopped".to_owned();
+        finding.ceiling = Action::Warn;
+        finding.observed = "0".to_owned();
+        finding.required = self.minimum.to_string();
+        finding.says = format!("stops and can't start again with {}", replicas(before));
+        finding.needs = self.minimum.to_string();
+        finding.remedy = format!("Start it with {}", replicas(self.minimum));
+        Some(finding)
+    }
+
+    fn judge_autoscaler(&self, context: &Context<'_>, autoscaler: &Autoscaler) -> Option<Finding> {
+        let zero_is_fine = autoscaler.kind == Kind::ScaledObject && self.allow_scale_to_zero;
+        if autoscaler.minimum >= self.minimum || (autoscaler.minimum == 0 && zero_is_fine) {
+            return None;
+        }
+        let target = &autoscaler.target;
+        let kind = Kind::from_group_kind(&target.group, &target.kind);
+        if kind.is_some_and(|kind| context.singleton(kind, &target.name).is_some()) {
+            return None;
+        }
+        let Body::Autoscaler(spec) = &context.object.body else { return None };
+        let mut finding = context.finding(NAME, spec.minimum_path());
+        finding.severity = self.minimum - autoscaler.minimum;
+        finding.observed = autoscaler.minimum.to_string();
+        finding.required = self.minimum.to_string();
+        finding.says =
+            format!("lets {} {} go down to {}", target.kind, target.name, replicas(autoscaler.minimum));
+        finding.needs = self.minimum.to_string();
+        finding.remedy = if autoscaler.maximum < self.minimum {
+            format!(
+                "Set {}: {min} and {}: {min} or more",
+                spec.minimum_path(),
+                spec.maximum_path(),
+                min = self.minimum
+            )
+        } else {
+            format!("Set {}: {}", spec.minimum_path(), self.minimum)
+        };
+        Some(finding)
+    }
+}
+
+/// Replicas under an active autoscaler are its business; setting fewer than its floor only makes it
+/// scale back up. Replicas left unset would drop what runs to 1, so they keep the old count.
+fn below_autoscaler(context: &Context<'_>, workload: &Workload, autoscaler: &Autoscaler) -> Option<Finding> {
+    let keep = context.previous_replicas.unwrap_or(0).max(autoscaler.minimum);
+    let unset = replicas_intent(context) == Intent::Unset;
+    let lost = if unset { keep } else { autoscaler.minimum };
+    if workload.replicas >= lost || (!unset && context.old.is_none()) {
+        return None;
+    }
+    let mut finding = context.finding(NAME, "spec.replicas");
+    finding.place = "below-autoscaler".to_owned();
+    finding.ceiling = Action::Warn;
+    finding.severity = lost - workload.replicas;
+    finding.observed = workload.replicas.to_string();
+    finding.required = lost.to_string();
+    finding.says = format!(
+        "sets {} while {} {} keeps at least {}",
+        replicas(workload.replicas),
+        autoscaler.kind,
+        autoscaler.name,
+        autoscaler.minimum
+    );
+    finding.needs = lost.to_string();
+    finding.remedy = "Leave spec.replicas out and let the autoscaler set it".to_owned();
+    if unset {
+        finding.fix.push(Edit::SetInteger("/spec/replicas".to_owned(), keep));
+    }
+    Some(finding)
+}
+
+fn replicas_intent(context: &Context<'_>) -> Intent {
+    match &context.object.body {
+        Body::Workload(spec) => context.intent(&["spec", "replicas"], spec.replicas.is_some()),
+        _ => Intent::Set,
+    }
+}
+
+fn replicas(count: i64) -> String {
+    if count == 1 { "1 replica".to_owned() } else { format!("{count} replicas") }
+}

@@ -1,0 +1,95 @@
+//! Containers can't write their own image.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::tmp_volume::{DEFAULT_SIZE_LIMIT, Tmp};
+use super::{Check, Context, Fix, Meta, Parameter, Rule, configure};
+use crate::manifest::strict::StrictError;
+use crate::verdict::{Action, Edit, Finding};
+
+pub(super) struct ReadOnlyRootFilesystem;
+
+const NAME: &str = "read-only-root-filesystem";
+
+const META: Meta = Meta {
+    name: NAME,
+    since: "0.1.0",
+    summary: "Every container and init container has a read-only root filesystem.",
+    rationale: "A process that can't write its own image can't be replaced by what an attacker drops there, and \
+        nothing that matters gets lost in a layer that ends with the pod.\n\nWhere the author left the field unset it \
+        becomes `true`, and in the same change a container without a writable `/tmp` gets one, since many programs die \
+        without it. An explicit `false` is never overridden: it is refused. On Windows the field is not supported, so \
+        Windows pods pass. Ephemeral containers are never judged, so `kubectl debug` works.",
+    bad: include_str!("read_only_root_filesystem/bad.yaml"),
+    good: include_str!("read_only_root_filesystem/good.yaml"),
+    parameters: &[Parameter {
+        name: "tmpSizeLimit",
+        default: DEFAULT_SIZE_LIMIT,
+        summary: "The sizeLimit of the volume that comes with the fix.",
+    }],
+    action: Action::Deny,
+    fix: Fix::Always,
+    references: &["https://kubernetes.io/docs/tasks/configure-pod-container/security-context/"],
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Parameters {
+    tmp_size_limit: String,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self { tmp_size_limit: DEFAULT_SIZE_LIMIT.to_owned() }
+    }
+}
+
+impl Rule for ReadOnlyRootFilesystem {
+    fn meta(&self) -> &'static Meta {
+        &META
+    }
+
+    fn configure(&self, parameters: &Value) -> Result<Box<dyn Check>, StrictError> {
+        configure::<Parameters>(parameters)
+    }
+}
+
+impl Check for Parameters {
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
+        let Some((template, path)) = context.object.pod_template() else { return };
+        if template.spec.is_windows() {
+            return;
+        }
+        let pod = format!("/{}/spec", path.replace('.', "/"));
+        for (kind, index, container) in template.spec.containers() {
+            let read_only = container.security_context.read_only_root_filesystem;
+            if read_only == Some(true) {
+                continue;
+            }
+            let (list, name) = (kind.field(), &container.name);
+            let field = format!("{path}.spec.{list}[{name}].securityContext.readOnlyRootFilesystem");
+            let mut finding = context.finding(NAME, field);
+            finding.place = format!("container {name}");
+            finding.container = Some(name.to_string());
+            finding.observed = read_only.map_or("unset", |_| "false").to_owned();
+            finding.required = "true".to_owned();
+            finding.says = format!("lets container {name} write its root filesystem");
+            finding.needs = "readOnlyRootFilesystem: true".to_owned();
+            finding.remedy = "Set it, and mount an emptyDir with a sizeLimit at /tmp".to_owned();
+            let tmp = Tmp::of(&template.spec, container);
+            if read_only.is_none() && tmp != Tmp::Device {
+                let pointer = format!("{pod}/{list}/{index}");
+                finding.fix.push(Edit::SetBoolean(
+                    format!("{pointer}/securityContext/readOnlyRootFilesystem"),
+                    true,
+                ));
+                if tmp == Tmp::Absent {
+                    let size_limit = self.tmp_size_limit.clone();
+                    finding.fix.push(Edit::MountTmp { container: pointer, pod: pod.clone(), size_limit });
+                }
+            }
+            findings.push(finding);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The binary by itself, with neither cluster nor Go: what a client of the webhook sees.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that can't go on is to fail loudly"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+
+/// A running `plimsoll serve`; dropping it kills it.
+struct Serve {
+    child: Child,
+    port: u16,
+    ops: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn plimsoll(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Serve {
+    fn start(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_str().unwrap();
+        let made = plimsoll(&["certs", "generate", "--out", out, "--dns", "localhost", "127.0.0.1"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let (port, ops) = (free_port(), free_port());
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (listen, ops_listen) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{ops}"));
+        let (cert, key, log) = (path("tls.crt"), path("tls.key"), path("audit.jsonl"));
+        let mut args = vec!["serve", "--no-cluster", "--listen", &listen, "--ops-listen", &ops_listen];
+        args.extend(["--tls-cert", &cert, "--tls-key", &key, "--audit-log", &log, "--drain-seconds", "0"]);
+        args.extend(more);
+        let child = plimsoll(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let serve = Self { child, port, ops, folder };
+        let began = Instant::now();
+        while !serve.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            assert!(began.elapsed() < Duration::from_secs(30), "ready in time");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        serve
+    }
+
+    fn get(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ops))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn connect(&self) -> Client {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.folder.path().join("ca.crt")).unwrap()).unwrap();
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        Client { stream: BufReader::new(StreamOwned::new(connection, stream)) }
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A keep-alive connection.
+struct Client {
+    stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
+}
+
+impl Client {
+    /// Posts a body; the status line and the answer's body.
+    fn post(&mut self, path: &str, body: &str) -> (String, Value) {
+        let head = format!(
+            "POST {path}?timeout=10s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let stream = self.stream.get_mut();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        stream.flush().unwrap();
+        let mut status = String::new();
+        self.stream.read_line(&mut status).unwrap();
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).unwrap();
+            let line = line.trim().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        (status.trim().to_owned(), serde_json::from_slice(&body).unwrap_or_default())
+    }
+}
+
+/// A recorded review of a Deployment with one replica, moved to a namespace that a shipped policy names.
+fn denied_review(uid: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/recordings/007-apply-create-validate-create-deployments.json");
+    let mut review: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    review["request"]["uid"] = json!(uid);
+    review["request"]["namespace"] = json!("imp");
+    review["request"]["object"]["metadata"]["namespace"] = json!("imp");
+    review.to_string()
+}
+
+#[test]
+fn a_denial_says_what_is_wrong_and_how_to_mend_it() {
+    let serve = Serve::start(&[]);
+    let (status, answer) = serve.connect().post("/validate", &denied_review("a"));
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let response = &answer["response"];
+    assert_eq!((&response["uid"], &response["allowed"]), (&json!("a"), &json!(false)));
+    assert_eq!(
+        (&response["status"]["code"], &response["status"]["reason"]),
+        (&json!(403), &json!("Forbidden"))
+    );
+    insta::assert_snapshot!(response["status"]["message"].as_str().unwrap());
+    let metrics = serve.get("/metrics").unwrap();
+    assert!(metrics.contains("plimsoll_findings_total{"), "{metrics}");
+}
+
+#[test]
+fn what_is_no_review_is_a_400_with_a_reason() {
+    let serve = Serve::start(&[]);
+    let mut client = serve.connect();
+    for body in ["", "hello", "{}", "[]", r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#]
+    {
+        let (status, answer) = client.post("/validate", body);
+        assert_eq!(status, "HTTP/1.1 400 Bad Request", "{body}");
+        assert!(answer["error"].as_str().is_some_and(|reason| !reason.is_empty()), "{body}: {answer}");
+    }
+    let unreadable = denied_review("b").replace(r#""replicas":1"#, r#""replicas":"one""#);
+    let (_, answer) = client.post("/validate", &unreadable);
+    let message = answer["response"]["status"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("spec.replicas"), "{message}");
+    let (_, answer) = client.post("/mutate", &unreadable);
+    assert_eq!((&answer["response"]["allowed"], answer["response"].get("patch")), (&json!(true), None));
+}
+
+#[test]
+fn a_kill_right_after_a_thousand_denials_loses_none() {
+    let mut serve = Serve::start(&[]);
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let serve = &serve;
+            scope.spawn(move || {
+                let mut client = serve.connect();
+                for number in 0..250 {
+                    let (_, answer) = client.post("/validate", &denied_review(&format!("{worker}-{number}")));
+                    assert_eq!(answer["response"]["allowed"], json!(false));
+                }
+            });
+        }
+    });
+    serve.child.kill().unwrap();
+    serve.child.wait().unwrap();
+    let records = serve.records();
+    let uids: std::collections::BTreeSet<_> =
+        records.iter().map(|record| record["uid"].as_str().unwrap()).collect();
+    assert_eq!((records.len(), uids.len()), (1000, 1000));
+    assert!(records.iter().all(|record| record["decision"] == "Denied"));
+}
+
+#[test]
+fn a_policy_edit_takes_effect_and_a_bad_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yaml");
+    let policy = |rule: &str| {
+        format!(
+            "apiVersion: plimsoll.dev/v1alpha1\nkind: InvariantPolicy\nmetadata: {{name: p}}\nspec:\n  match: {{namespaces: [imp]}}\n  rules:\n    {rule}\n"
+        )
+    };
+    std::fs::write(&file, policy("cron-interval: {}")).unwrap();
+    let serve = Serve::start(&["--policies", folder.path().to_str().unwrap()]);
+    let allowed =
+        || serve.connect().post("/validate", &denied_review("c")).1["response"]["allowed"] == json!(true);
+    let wait_for = |what: &str, done: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    assert!(allowed(), "the policy says nothing about replicas");
+    std::fs::write(&file, policy("min-replicas: {}")).unwrap();
+    wait_for("the new policy is in force", &|| !allowed());
+    std::fs::write(&file, policy("min-replica: {}")).unwrap();
+    wait_for("the bad policy is reported", &|| {
+        serve.get("/readyz").unwrap().contains("the last good set is in force")
+    });
+    assert!(!allowed(), "the last good set stays in force");
+    assert!(serve.get("/metrics").unwrap().contains("plimsoll_policy_last_reload_successful 0"));
+}
+
+#[test]
+fn a_bad_policy_stops_the_start_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yaml");
+    std::fs::write(&file, "apiVersion: plimsoll.dev/v1alpha1\nkind: InvariantPolicy\nmetadata: {name: p}\nspec:\n  rules:\n    min-replica: {}\n").unwrap();
+    let run = plimsoll(&["serve", "--no-cluster", "--policies", file.to_str().unwrap()]).output().unwrap();
+    assert_eq!(run.status.code(), Some(2));
+    let stderr = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        stderr.contains("policy.yaml:6:5: unknown rule \"min-replica\"; did you mean \"min-replicas\"?"),
+        "{stderr}"
+    );
+}
