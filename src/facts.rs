@@ -184,7 +184,16 @@ impl NamespaceFacts {
         }
     }
 
-    /// Names of the objects of a kind.
+    /// Whether nothing at all is known.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_none()
+            && self.workloads.is_empty()
+            && self.autoscalers.is_empty()
+            && self.budgets.is_empty()
+            && self.claims.is_empty()
+    }
+
+    /// Names of the objects of a kind; a namespace's own labels have none.
     pub fn names(&self, kind: Kind) -> BTreeSet<String> {
         let of_kind = |key: &(Kind, String)| (key.0 == kind).then(|| key.1.clone());
         match kind {
@@ -214,7 +223,11 @@ impl Facts {
     /// Changes the facts of one namespace. Readers that hold a snapshot keep the old ones.
     pub fn update(&self, namespace: &str, change: impl FnOnce(&mut NamespaceFacts)) {
         let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(namespaces.entry(namespace.to_owned()).or_default()));
+        let facts = namespaces.entry(namespace.to_owned()).or_default();
+        change(Arc::make_mut(facts));
+        if facts.is_empty() {
+            namespaces.remove(namespace);
+        }
     }
 
     /// Forgets every object of a kind that is not listed: what a watch does after it had to list again.

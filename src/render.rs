@@ -1,5 +1,7 @@
 //! A finding as one line, for every door: the webhook's reply, warnings, `check` and records.
 
+pub mod page;
+
 use crate::admission::StatusCause;
 use crate::verdict::{Action, Judged, State, Verdict};
 use crate::waiver::PREFIX;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::admission::{Request, Response, Status};
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Record};
 use crate::engine::{self, Operation, Outcome};
 use crate::facts::{Facts, NamespaceFacts, Reference};
 use crate::metrics::Metrics;
@@ -32,6 +32,8 @@ use crate::verdict::{Action, State, Verdict};
 
 /// How long all live reads of one request may take together.
 const LIVE_READS: Duration = Duration::from_millis(500);
+/// How often the cluster is asked for one request: which policies apply, then what their rules look at.
+const ROUNDS: usize = 2;
 
 /// Which webhook is asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -122,23 +124,26 @@ impl Reviewer {
         let mut response = Response::allow(&request.uid);
         match subject(&request, operation) {
             Ok(Some(subject)) => {
-                let verdict = self.verdict(phase, &subject).await;
+                let verdict = match self.verdict(phase, &subject).await {
+                    Ok(verdict) => verdict,
+                    Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+                };
                 self.fill(&mut response, phase, &verdict);
-                let recorded = self.record(&request, &subject, &verdict, started, deadline).await;
+                let record = record::record(&request, &subject, &verdict, started.elapsed(), &self.instance);
+                let recorded = self.record(&record, deadline).await;
                 if !recorded && self.audit_failure == AuditFailure::Deny && only_waived(&verdict) {
-                    response.allowed = false;
-                    let message = "a waiver lets this in, but the decision could not be recorded (--audit-failure deny)";
-                    response.status = Some(Status::forbidden(message.to_owned(), Vec::new()));
+                    let message = "a waiver lets this in, but the decision could not be recorded";
+                    deny(&mut response, message.to_owned());
                 }
             }
-            Ok(None) => {}
             // Mutation passes what it can't read; the validating webhook says what is wrong.
-            Err(_) if phase == Phase::Mutate => {}
-            Err(error) => {
+            Err(error) if phase == Phase::Validate && self.governs(&request.namespace) => {
                 let message = format!("the object can't be read: {}", render::sanitise(&error.to_string()));
-                response.allowed = false;
-                response.status = Some(Status::forbidden(message, Vec::new()));
+                let record = record::unreadable(&request, operation, &error, &message, &self.instance);
+                self.record(&record, deadline).await;
+                deny(&mut response, message);
             }
+            Ok(None) | Err(_) => {}
         }
         let decision = if response.allowed { "Allowed" } else { "Denied" };
         let seconds = started.elapsed().as_secs_f64();
@@ -152,28 +157,51 @@ impl Reviewer {
         }
     }
 
-    /// Runs the engine on what is cached and, where the verdict rests on other objects, once more on
-    /// what the cluster says now.
-    async fn verdict(&self, phase: Phase, request: &engine::Request<'_>) -> Verdict {
+    /// Runs the engine on what is cached and, as long as the verdict rests on other objects, once more
+    /// on what the cluster says now.
+    async fn verdict(&self, phase: Phase, request: &engine::Request<'_>) -> Result<Verdict, LiveError> {
         let policies = self.policies.current();
-        let facts = self.facts.namespace(request.namespace);
+        let mut facts = self.facts.namespace(request.namespace);
         let mut outcome = run(phase, request, &policies, &facts);
-        let Some(live) = &self.live else { return outcome.verdict };
-        let references = doubts(phase, &outcome);
-        if references.is_empty() {
-            return outcome.verdict;
-        }
-        match live.read(request.namespace, &references, &facts, LIVE_READS).await {
-            Ok(fresh) => outcome = run(phase, request, &policies, &fresh),
-            Err(error) => {
-                warn!(%error, namespace = request.namespace, "Facts could not be confirmed.");
-                for judged in outcome.verdict.findings.iter_mut().filter(|judged| judged.denies()) {
-                    let remark = "what the rest of the cluster looks like could not be confirmed";
-                    judged.remark.get_or_insert_with(|| remark.to_owned());
+        let Some(live) = &self.live else { return Ok(outcome.verdict) };
+        let end = Instant::now() + LIVE_READS;
+        let mut confirmed = BTreeSet::new();
+        // A namespace that turns out to be governed makes rules look at more, so this can take two rounds.
+        for _ in 0..ROUNDS {
+            let references: BTreeSet<_> = doubts(phase, &outcome).difference(&confirmed).cloned().collect();
+            if references.is_empty() {
+                break;
+            }
+            let within = end.saturating_duration_since(Instant::now());
+            match live.read(request.namespace, &references, &facts, within).await {
+                Ok(fresh) => facts = Arc::new(fresh),
+                Err(error) => {
+                    warn!(%error, namespace = request.namespace, "Facts could not be confirmed.");
+                    // Nobody knows which policies apply. An error lets the failure policy decide.
+                    if references
+                        .iter()
+                        .any(|reference| matches!(reference, Reference::Object(Kind::Namespace, _)))
+                    {
+                        return Err(error);
+                    }
+                    unconfirmed(&mut outcome.verdict);
+                    break;
                 }
             }
+            confirmed.extend(references);
+            outcome = run(phase, request, &policies, &facts);
         }
-        outcome.verdict
+        Ok(outcome.verdict)
+    }
+
+    /// Whether any policy applies in a namespace, as far as is known without asking the cluster.
+    fn governs(&self, namespace: &str) -> bool {
+        let facts = self.facts.namespace(namespace);
+        let applies = |policy: &Policy| {
+            let unknown = facts.labels.is_none() && self.live.is_some();
+            unknown || policy.matching.namespace(namespace, facts.labels.as_ref())
+        };
+        self.policies.current().iter().any(applies)
     }
 
     fn fill(&self, response: &mut Response, phase: Phase, verdict: &Verdict) {
@@ -192,24 +220,29 @@ impl Reviewer {
         }
     }
 
-    /// Writes the record, if there is anything to record. Whether it is safe in the log.
-    async fn record(
-        &self,
-        request: &Request<'_>,
-        subject: &engine::Request<'_>,
-        verdict: &Verdict,
-        started: Instant,
-        deadline: Instant,
-    ) -> bool {
-        let record = record::record(request, subject, verdict, started.elapsed(), &self.instance);
-        match self.audit.write(&record, deadline).await {
+    /// Writes a record, if its level is wanted. Whether it is safe in the log.
+    async fn record(&self, record: &Record, deadline: Instant) -> bool {
+        match self.audit.write(record, deadline).await {
             Ok(()) => true,
             Err(error) => {
                 self.metrics.audit_write_failed();
-                error!(%error, uid = %request.uid, "A decision could not be recorded.");
+                error!(%error, uid = record.uid, "A decision could not be recorded.");
                 false
             }
         }
+    }
+}
+
+fn deny(response: &mut Response, message: String) {
+    response.allowed = false;
+    response.status = Some(Status::forbidden(message, Vec::new()));
+}
+
+/// Says with each denial that it rests on facts that may be old.
+fn unconfirmed(verdict: &mut Verdict) {
+    for judged in verdict.findings.iter_mut().filter(|judged| judged.denies()) {
+        let remark = "what the rest of the cluster looks like could not be confirmed";
+        judged.remark.get_or_insert_with(|| remark.to_owned());
     }
 }
 

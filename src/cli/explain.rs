@@ -9,7 +9,8 @@ use jiff::tz::TimeZone;
 use crate::manifest::nearest::hint;
 use crate::object::duration::{format_duration, parse_duration};
 use crate::object::schedule::{Schedule, zone};
-use crate::rules::{Fix, Meta, RULES, rule};
+use crate::render::page;
+use crate::rules::{RULES, rule};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,7 +32,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (Some("cron"), Some(schedule)) => explain_schedule(schedule, &args.time_zone, &args.minimum)?,
         (Some("cron"), None) => bail!("expected a schedule, e.g. plimsoll explain cron '*/5 * * * *'"),
         (Some(name), None) => match rule(name) {
-            Some(rule) => explain_rule(rule.meta()),
+            Some(rule) => print!("{}", page::rule(rule.meta())),
             None => bail!("unknown rule {name:?}; {}", hint(name, RULES.iter().map(|rule| rule.meta().name))),
         },
         (Some(name), Some(_)) => bail!("{name} takes no schedule; did you mean plimsoll explain cron?"),
@@ -45,30 +46,6 @@ fn list() {
         let meta = rule.meta();
         println!("{:width$}  {:4}  {}", meta.name, meta.action.as_str(), meta.summary);
     }
-}
-
-fn explain_rule(meta: &Meta) {
-    let fix = match meta.fix {
-        Fix::Always => "fills in what the author left unset",
-        Fix::Never => "can't be filled in",
-    };
-    println!("{}: {}\n", meta.name, meta.summary);
-    println!("Since {}; {} by default; {fix}.\n\n{}\n", meta.since, meta.action.as_str(), meta.rationale);
-    if !meta.parameters.is_empty() {
-        println!("Parameters:");
-        for parameter in meta.parameters {
-            println!("  {} (default {}): {}", parameter.name, parameter.default, parameter.summary);
-        }
-        println!();
-    }
-    println!("Breaks it:\n\n{}\nKeeps it:\n\n{}", indent(meta.bad), indent(meta.good));
-    for reference in meta.references {
-        println!("See {reference}");
-    }
-}
-
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
 }
 
 fn explain_schedule(text: &str, time_zone: &str, minimum: &str) -> anyhow::Result<()> {

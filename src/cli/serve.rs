@@ -22,6 +22,9 @@ use crate::policy::reload::{POLL, Policies};
 use crate::review::{AuditFailure, Live, Reviewer};
 use crate::server::{self, Certificate, CertificateSource, Health, Server, Signals};
 
+/// What is logged unless RUST_LOG says otherwise. kube reports every connection that fails as an error;
+/// the watches report the same, once.
+const LOGGED: &str = "info,kube_client=off,kube_runtime=error";
 /// How long the audit log may take to end.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
@@ -80,7 +83,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Logs go to standard error: text for people, JSON otherwise. Standard output is the audit log's.
 fn log() {
     use std::io::IsTerminal as _;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         builder.with_target(false).init();

@@ -8,10 +8,13 @@ use json_patch::PatchOperation;
 
 use crate::admission::Request;
 use crate::audit::{self, Record};
-use crate::engine;
-use crate::object::Body;
+use crate::engine::{self, Operation};
+use crate::object::{Body, ReadError};
 use crate::render;
-use crate::verdict::{Judged, State, Verdict};
+use crate::verdict::{Action, Judged, State, Verdict};
+
+/// What stands for a rule in the record of an object that couldn't be read.
+const UNREADABLE: &str = "unreadable-object";
 
 /// The record of one decision.
 pub(super) fn record(
@@ -23,7 +26,6 @@ pub(super) fn record(
 ) -> Record {
     let is_scale = matches!(subject.object.body, Body::Scale(_));
     let name = subject.object.display_name();
-    let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Record {
         schema: audit::Schema::default(),
         time: Timestamp::now(),
@@ -35,14 +37,7 @@ pub(super) fn record(
             name: subject.user.to_owned(),
             groups: subject.groups.iter().map(|group| (*group).to_owned()).collect(),
         },
-        resource: audit::Resource {
-            group: request.resource.group.to_string(),
-            version: request.resource.version.to_string(),
-            kind: request.kind.kind.to_string(),
-            subresource: optional(&request.sub_resource),
-            namespace: optional(&request.namespace),
-            name: name.clone(),
-        },
+        resource: resource(request, name.clone()),
         workload: is_scale.then(|| audit::Workload {
             kind: subject.kind.as_str().to_owned(),
             namespace: request.namespace.to_string(),
@@ -55,6 +50,58 @@ pub(super) fn record(
         duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         instance: instance.to_owned(),
         truncated: audit::Truncated::default(),
+    }
+}
+
+/// The record of a denial whose object couldn't be read, so that no rule could be judged.
+pub(super) fn unreadable(
+    request: &Request<'_>,
+    operation: Operation,
+    error: &ReadError,
+    message: &str,
+    instance: &str,
+) -> Record {
+    Record {
+        schema: audit::Schema::default(),
+        time: Timestamp::now(),
+        uid: request.uid.to_string(),
+        decision: audit::Decision::Denied,
+        operation: operation.as_str().to_owned(),
+        dry_run: request.dry_run,
+        user: audit::User {
+            name: request.user_info.username.to_string(),
+            groups: request.user_info.groups.iter().map(ToString::to_string).collect(),
+        },
+        resource: resource(request, request.name.to_string()),
+        workload: None,
+        policies: Vec::new(),
+        findings: vec![audit::Finding {
+            rule: UNREADABLE.to_owned(),
+            action: Action::Deny,
+            state: State::New,
+            path: error.path.clone(),
+            observed: None,
+            required: None,
+            message: message.to_owned(),
+            waiver: None,
+        }],
+        exempt: false,
+        patch: Vec::new(),
+        duration_micros: 0,
+        instance: instance.to_owned(),
+        truncated: audit::Truncated::default(),
+    }
+}
+
+fn resource(request: &Request<'_>, name: String) -> audit::Resource {
+    let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    audit::Resource {
+        group: request.resource.group.to_string(),
+        version: request.resource.version.to_string(),
+        kind: request.kind.kind.to_string(),
+        subresource: optional(&request.sub_resource),
+        namespace: optional(&request.namespace),
+        name,
     }
 }
 
