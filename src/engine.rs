@@ -136,7 +136,9 @@ impl<'p> Pass<'p> {
         let mut outcome = Outcome::default();
         let subjects = Subjects::of(request, facts);
         outcome.missing.extend(subjects.missing.iter().cloned());
-        let labels = facts.labels.as_ref();
+        // A namespace is in a policy by what it was before the request.
+        let own = (request.kind == Kind::Namespace).then_some(&subjects.labels_before);
+        let labels = own.or(facts.labels.as_ref());
         if labels.is_none() && policies.iter().any(|policy| policy.matching.needs_labels()) {
             outcome.missing.insert(Reference::Object(Kind::Namespace, request.namespace.to_owned()));
         }
@@ -184,6 +186,8 @@ impl<'p> Pass<'p> {
 
         let mut all: Vec<Judged> = Vec::new();
         for policy in &self.policies {
+            context.leaves_policy = request.kind == Kind::Namespace
+                && !policy.matching.namespace(request.namespace, Some(&self.subjects.labels));
             for rule in &policy.rules {
                 let mut found = Vec::new();
                 rule.check.check(&context, &mut found);

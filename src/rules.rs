@@ -8,6 +8,7 @@ mod context;
 mod cron_interval;
 mod disruption_budget;
 mod min_replicas;
+mod protected_namespace;
 mod read_only_root_filesystem;
 mod singleton;
 mod tmp_volume;
@@ -30,6 +31,7 @@ pub const RULES: &[&dyn Rule] = &[
     &read_only_root_filesystem::ReadOnlyRootFilesystem,
     &tmp_volume::TmpVolume,
     &cron_interval::CronInterval,
+    &protected_namespace::ProtectedNamespace,
 ];
 
 /// The rule of a name.

@@ -48,7 +48,7 @@ fn facts(labels: bool, objects: &[(Kind, Value)]) -> NamespaceFacts {
 }
 
 /// The status and body of the answer to one review, and what was asked of the cluster.
-fn answer(cached: NamespaceFacts, truth: Option<NamespaceFacts>, request: Value) -> (u16, Value, usize) {
+fn answer(cached: NamespaceFacts, truth: Option<NamespaceFacts>, request: &Value) -> (u16, Value, usize) {
     let folder = tempfile::tempdir().unwrap();
     let settings =
         Settings { file: Some(folder.path().join("audit")), copy_to_stdout: false, ..Settings::default() };
@@ -100,31 +100,31 @@ fn autoscaler() -> Value {
 fn an_autoscaler_that_the_cache_lacks_saves_its_target() {
     let create = request("deployments", "CREATE", &deployment(1));
     let truth = facts(true, &[(Kind::HorizontalPodAutoscaler, autoscaler())]);
-    let (_, body, asked) = answer(facts(true, &[]), Some(truth), create.clone());
+    let (_, body, asked) = answer(facts(true, &[]), Some(truth), &create);
     assert_eq!((&body["response"]["allowed"], asked), (&json!(true), 1), "{body}");
-    let (_, body, _) = answer(facts(true, &[]), Some(facts(true, &[])), create);
+    let (_, body, _) = answer(facts(true, &[]), Some(facts(true, &[])), &create);
     assert_eq!(body["response"]["allowed"], json!(false), "{body}");
 }
 
 #[test]
 fn a_denial_that_could_not_be_confirmed_is_one_and_says_so() {
-    let (_, body, _) = answer(facts(true, &[]), None, request("deployments", "CREATE", &deployment(1)));
+    let (_, body, _) = answer(facts(true, &[]), None, &request("deployments", "CREATE", &deployment(1)));
     let message = body["response"]["status"]["message"].as_str().unwrap();
     assert!(message.contains("could not be confirmed"), "{message}");
 }
 
 #[test]
 fn what_rests_on_nothing_else_is_answered_from_the_cache() {
-    let (_, body, asked) = answer(facts(true, &[]), None, request("deployments", "CREATE", &deployment(2)));
+    let (_, body, asked) = answer(facts(true, &[]), None, &request("deployments", "CREATE", &deployment(2)));
     assert_eq!((&body["response"]["allowed"], asked), (&json!(true), 0), "{body}");
 }
 
 #[test]
 fn a_namespace_that_the_cache_lacks_is_read_or_the_failure_policy_decides() {
     let create = request("deployments", "CREATE", &deployment(1));
-    let (status, body, asked) = answer(facts(false, &[]), Some(facts(true, &[])), create.clone());
+    let (status, body, asked) = answer(facts(false, &[]), Some(facts(true, &[])), &create);
     assert_eq!((status, &body["response"]["allowed"], asked), (200, &json!(false), 2), "{body}");
-    let (status, _, _) = answer(facts(false, &[]), None, create);
+    let (status, _, _) = answer(facts(false, &[]), None, &create);
     assert_eq!(status, 503, "nobody knows whether a policy applies");
 }
 
@@ -143,10 +143,9 @@ fn a_scale_goes_by_the_workload_as_it_is_now() {
     request["subResource"] = json!("scale");
     request["oldObject"] = scale(2);
     let cached = facts(true, &[(Kind::Deployment, deployment(2))]);
-    let (_, body, _) =
-        answer(cached.clone(), Some(facts(true, &[(Kind::Deployment, waived)])), request.clone());
+    let (_, body, _) = answer(cached.clone(), Some(facts(true, &[(Kind::Deployment, waived)])), &request);
     assert_eq!(body["response"]["allowed"], json!(true), "the waiver is newer than the cache: {body}");
-    let (_, body, _) = answer(cached, Some(facts(true, &[(Kind::Deployment, deployment(2))])), request);
+    let (_, body, _) = answer(cached, Some(facts(true, &[(Kind::Deployment, deployment(2))])), &request);
     assert_eq!(body["response"]["allowed"], json!(false), "{body}");
 }
 
@@ -155,11 +154,11 @@ fn what_cannot_be_read_is_denied_where_a_policy_applies_and_only_there() {
     let mut unreadable = deployment(2);
     unreadable["spec"]["replicas"] = json!("two");
     let create = request("deployments", "CREATE", &unreadable);
-    let (_, body, _) = answer(facts(true, &[]), None, create.clone());
+    let (_, body, _) = answer(facts(true, &[]), None, &create);
     let message = body["response"]["status"]["message"].as_str().unwrap();
     assert!(message.contains("spec.replicas"), "{message}");
     let mut elsewhere = facts(false, &[]);
     elsewhere.labels = Some([].into());
-    let (_, body, _) = answer(elsewhere, None, create);
+    let (_, body, _) = answer(elsewhere, None, &create);
     assert_eq!(body["response"]["allowed"], json!(true), "{body}");
 }

