@@ -1,0 +1,38 @@
+//! The pages about rules are made from the rules. `UPDATE_DOCS=1 cargo test --test docs` writes them.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on is to fail loudly")]
+
+use std::path::Path;
+
+use plimsoll::render::page;
+use plimsoll::rules::RULES;
+
+#[test]
+fn the_rule_pages_are_what_the_rules_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules");
+    let metas = || RULES.iter().map(|rule| rule.meta());
+    let mut pages: Vec<(String, String)> =
+        metas().map(|meta| (format!("{}.md", meta.name), page::rule(meta))).collect();
+    pages.push(("README.md".to_owned(), format!("# Rules\n\n{}", page::table(metas(), ""))));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, text) in &pages {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    for (name, text) in &pages {
+        let written = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(written == *text, "docs/rules/{name} is stale: run UPDATE_DOCS=1 cargo test --test docs");
+    }
+    let files = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files, pages.len(), "docs/rules holds a page of a rule that is no more");
+}
+
+#[test]
+fn the_readme_lists_every_rule() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for rule in RULES {
+        let name = rule.meta().name;
+        assert!(readme.contains(&format!("docs/rules/{name}.md")), "the README doesn't link to {name}");
+    }
+}
