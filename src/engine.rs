@@ -232,15 +232,16 @@ impl<'p> Pass<'p> {
             finding.fix.clear();
         }
         let old = existed.iter().find(|old| old.place == finding.place);
+        let waivable = policy.waivers.allows(finding.rule);
         let (waiver, remark, state) = match self.waivers.on(&finding) {
             Some(on) => {
                 let state = on.state(&finding, old, self.subjects.is_metadata_only);
                 (Some(on.note()), on.remark(state), state)
             }
-            None => (None, None, self.ratchet(policy, &finding, old)),
+            None => (None, self.waivers.invalid(&finding), self.ratchet(policy, &finding, old)),
         };
         let policies = vec![policy.name.clone()];
-        Some(Judged { finding, action, state, policies, waiver, remark })
+        Some(Judged { finding, action, state, policies, waiver, waivable, remark })
     }
 
     /// What was so before, and is no worse, only warns; unless a waiver used to carry it, or the
@@ -263,6 +264,7 @@ fn merge(all: &mut Vec<Judged>, judged: Judged) {
         (a.rule, &a.place, &a.path, &a.required) == (b.rule, &b.place, &b.path, &b.required)
     });
     let Some(known) = same else { return all.push(judged) };
+    let waivable = known.waivable && judged.waivable;
     let policies = [known.policies.as_slice(), judged.policies.as_slice()].concat();
     let fix =
         if known.finding.fix.is_empty() { judged.finding.fix.clone() } else { known.finding.fix.clone() };
@@ -270,5 +272,6 @@ fn merge(all: &mut Vec<Judged>, judged: Judged) {
         *known = judged;
     }
     known.policies = policies;
+    known.waivable = waivable;
     known.finding.fix = fix;
 }

@@ -1,10 +1,8 @@
 //! Every metric, typed.
 //!
 //! A label is a field of a struct here and its values come from a fixed set, so what a scrape can
-//! grow to is visible on this page. Nothing is labelled by the name of an object or a user; a
-//! namespace is a label of waivers alone, which are few and which somebody has to renew.
+//! grow to is visible on this page. Nothing is labelled by the name of an object or a user.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -77,19 +75,6 @@ impl Shed {
     }
 }
 
-/// One waiver, as the waiver metrics count it.
-#[derive(Clone, Copy, Debug)]
-pub struct WaiverSample<'a> {
-    /// The rule that it waives.
-    pub rule: &'static str,
-    /// How it stands: `active`, `expiring`, `expired`…
-    pub state: &'static str,
-    /// The namespace of the object that carries it.
-    pub namespace: &'a str,
-    /// Its end in Unix seconds, or `None` if it names none.
-    pub expires: Option<i64>,
-}
-
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct AdmissionLabels {
     operation: &'static str,
@@ -103,18 +88,6 @@ struct FindingLabels {
     rule: &'static str,
     action: &'static str,
     state: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct WaiverLabels {
-    rule: &'static str,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct WaiverExpiryLabels {
-    rule: &'static str,
-    namespace: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -142,8 +115,6 @@ pub struct Metrics {
     admissions: Family<AdmissionLabels, Counter>,
     durations: Histogram,
     findings: Family<FindingLabels, Counter>,
-    waivers: Family<WaiverLabels, Gauge>,
-    waiver_expiry: Family<WaiverExpiryLabels, Gauge>,
     certificate_expiry: Gauge,
     certificate_reload_errors: Counter,
     policies_reloaded: Gauge,
@@ -164,8 +135,6 @@ impl Metrics {
             admissions: Family::default(),
             durations: Histogram::new(DURATION_BUCKETS),
             findings: Family::default(),
-            waivers: Family::default(),
-            waiver_expiry: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_reload_errors: Counter::default(),
             policies_reloaded: Gauge::default(),
@@ -195,9 +164,6 @@ impl Metrics {
             self.durations.clone(),
         );
         r.register("findings", "Findings by rule, by what policy does and by state", self.findings.clone());
-        r.register("waivers", "Waivers in the cluster", self.waivers.clone());
-        let expiry = self.waiver_expiry.clone();
-        r.register_with_unit("waiver_expiry_timestamp", "The soonest end of a waiver", seconds(), expiry);
         r.register_with_unit(
             "certificate_expiry_timestamp",
             "When the certificate that is served ends",
@@ -252,28 +218,6 @@ impl Metrics {
     /// One finding of a judged request.
     pub fn finding(&self, rule: &'static str, action: &'static str, state: &'static str) {
         self.findings.get_or_create(&FindingLabels { rule, action, state }).inc();
-    }
-
-    /// Replaces what is known about the waivers by `samples`, all the waivers there are now.
-    pub fn set_waivers<'a>(&self, samples: impl IntoIterator<Item = WaiverSample<'a>>) {
-        let mut counts: HashMap<WaiverLabels, i64> = HashMap::new();
-        let mut soonest: HashMap<WaiverExpiryLabels, i64> = HashMap::new();
-        for WaiverSample { rule, state, namespace, expires } in samples {
-            *counts.entry(WaiverLabels { rule, state }).or_default() += 1;
-            if let Some(end) = expires {
-                let labels = WaiverExpiryLabels { rule, namespace: namespace.to_owned() };
-                soonest.entry(labels).and_modify(|e| *e = end.min(*e)).or_insert(end);
-            }
-        }
-        let _no_scrape_meanwhile = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waivers.clear();
-        self.waiver_expiry.clear();
-        for (labels, count) in &counts {
-            self.waivers.get_or_create(labels).set(*count);
-        }
-        for (labels, end) in &soonest {
-            self.waiver_expiry.get_or_create(labels).set(*end);
-        }
     }
 
     /// When the served certificate ends, in Unix seconds.
@@ -360,12 +304,6 @@ mod tests {
         let metrics = Metrics::new("1.2.3");
         metrics.admission("CREATE", "Deployment", "Denied", false, 0.0002);
         metrics.finding("min-replicas", "Deny", "New");
-        metrics.set_waivers([WaiverSample {
-            rule: "min-replicas",
-            state: "active",
-            namespace: "imp",
-            expires: Some(17),
-        }]);
         metrics.certificate_expires(1_900_000_000);
         metrics.policies_reloaded(true);
         metrics.cache_objects("Deployment", 3);
@@ -379,8 +317,6 @@ mod tests {
             r#"plimsoll_admission_requests_total{operation="CREATE",kind="Deployment",decision="Denied",dry_run="false"} 1"#,
             r#"plimsoll_admission_duration_seconds_bucket{le="0.00025"} 1"#,
             r#"plimsoll_findings_total{rule="min-replicas",action="Deny",state="New"} 1"#,
-            r#"plimsoll_waivers{rule="min-replicas",state="active"} 1"#,
-            r#"plimsoll_waiver_expiry_timestamp_seconds{rule="min-replicas",namespace="imp"} 17"#,
             "plimsoll_certificate_expiry_timestamp_seconds 1900000000",
             "plimsoll_certificate_reload_errors_total 0",
             "plimsoll_policy_last_reload_successful 1",
@@ -405,20 +341,5 @@ mod tests {
             &metrics.encode(),
             r#"plimsoll_admission_requests_total{operation="other",kind="other",decision="Allowed",dry_run="true"} 1"#,
         );
-    }
-
-    #[test]
-    fn waivers_are_replaced_and_the_soonest_end_wins() {
-        let metrics = Metrics::new("1");
-        let waiver =
-            |state, expires| WaiverSample { rule: "probes", state, namespace: "imp", expires: Some(expires) };
-        metrics.set_waivers([waiver("active", 9), waiver("active", 4), waiver("expired", 6)]);
-        let text = metrics.encode();
-        has(&text, r#"plimsoll_waivers{rule="probes",state="active"} 2"#);
-        has(&text, r#"plimsoll_waiver_expiry_timestamp_seconds{rule="probes",namespace="imp"} 4"#);
-        metrics.set_waivers([waiver("active", 9)]);
-        let text = metrics.encode();
-        has(&text, r#"plimsoll_waivers{rule="probes",state="active"} 1"#);
-        assert!(!text.contains("expired"), "{text}");
     }
 }

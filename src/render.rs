@@ -46,43 +46,52 @@ pub fn warnings(verdict: &Verdict) -> Vec<String> {
 pub fn finding(judged: &Judged) -> String {
     let finding = &judged.finding;
     let policy = judged.policies.first().map_or("the policy", String::as_str);
-    let remark = judged.remark.as_ref().map_or_else(String::new, |remark| format!("; {remark}"));
+    let waive = match judged.waivable {
+        true => format!(", or waive: {PREFIX}{}", finding.rule),
+        false => String::new(),
+    };
     sanitise(&format!(
-        "{}: {} {}, {policy} needs {} ({}){remark}. {}, or waive: {PREFIX}{}. Policy: {}.",
+        "{}: {} {}, {policy} needs {} ({}){}. {}{waive}. Policy: {}.",
         finding.rule,
         finding.subject,
         finding.says,
         finding.needs,
         finding.path,
+        remark(judged),
         finding.remedy,
-        finding.rule,
         judged.policies.join(", "),
     ))
 }
 
+/// A finding as it stands: what refuses a request in full, anything else as its warning says it.
+pub fn standing(judged: &Judged) -> String {
+    if judged.denies() { finding(judged) } else { sanitise(&brief(judged)) }
+}
+
+fn remark(judged: &Judged) -> String {
+    judged.remark.as_ref().map_or_else(String::new, |remark| format!("; {remark}"))
+}
+
 fn warning(judged: &Judged) -> Option<String> {
-    let finding = &judged.finding;
-    let remark = judged.remark.as_ref().map_or_else(String::new, |remark| format!("; {remark}"));
-    let text = match judged.state {
-        _ if judged.denies() || judged.action == Action::Audit => return None,
+    let is_silent = judged.denies() || judged.action == Action::Audit;
+    (!is_silent).then(|| cut(&sanitise(&brief(judged))))
+}
+
+/// A finding that refuses nothing.
+fn brief(judged: &Judged) -> String {
+    let (finding, remark) = (&judged.finding, remark(judged));
+    let start = format!("{}: {} {}", finding.rule, finding.subject, finding.says);
+    match judged.state {
         State::Fixed => format!("{}: set {} in {}", finding.rule, fixed(judged), finding.subject),
         State::Waived => {
             let owner = judged.waiver.as_ref().map_or("", |waiver| waiver.owner.as_str());
             let loud = judged.waiver.as_ref().is_some_and(|waiver| waiver.emergency);
             let kind = if loud { "waived in an EMERGENCY" } else { "waived" };
-            format!("{}: {} {} ({kind} by {owner}){remark}", finding.rule, finding.subject, finding.says)
+            format!("{start} ({kind} by {owner}){remark}")
         }
-        State::Existing => {
-            format!(
-                "{}: {} {}, as before{remark}. {}",
-                finding.rule, finding.subject, finding.says, finding.remedy
-            )
-        }
-        State::New => {
-            format!("{}: {} {}{remark}. {}", finding.rule, finding.subject, finding.says, finding.remedy)
-        }
-    };
-    Some(cut(&sanitise(&text)))
+        State::Existing => format!("{start}, as before{remark}. {}", finding.remedy),
+        State::New => format!("{start}{remark}. {}", finding.remedy),
+    }
 }
 
 /// What was filled in, in a few words.

@@ -160,6 +160,8 @@ pub struct Judged {
     pub policies: Vec<String>,
     /// The waiver that accepts it, or that used to.
     pub waiver: Option<WaiverNote>,
+    /// Whether every policy that has the finding lets its rule be waived.
+    pub waivable: bool,
     /// What the user has to know beyond the finding: an expired waiver, a fact that could not be confirmed.
     pub remark: Option<String>,
 }

@@ -175,11 +175,11 @@ pub fn assess_grant(grant: &Grant, limits: &[&Limits], now: Timestamp) -> Assess
 
 fn parse(text: &str) -> Result<Waiver, String> {
     let value: serde_json::Value =
-        serde_saphyr::from_str(text).map_err(|_| format!("it is no YAML: {FORM}"))?;
+        serde_saphyr::from_str(text).map_err(|_| format!("it is no YAML; {FORM}"))?;
     if !value.is_object() {
         return Err(FORM.to_owned());
     }
-    strict::from_value(&value).map_err(|error| format!("{error}: {FORM}"))
+    strict::from_value(&value).map_err(|error| format!("{error}; {FORM}"))
 }
 
 fn judge(waiver: Waiver, rule: &str, limits: &[&Limits], now: Timestamp) -> Assessed {
@@ -224,7 +224,7 @@ fn problem(
                 }
             };
             if !is_there {
-                return Some(format!("it has no {name}: {FORM}"));
+                return Some(format!("it has no {name}; {FORM}"));
             }
         }
         if limits.require.contains(&RequiredField::Reason) && reason.trim().chars().count() < SHORTEST_REASON

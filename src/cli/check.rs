@@ -29,7 +29,7 @@ pub(super) struct Args {
     fail_on: FailOn,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 #[value(rename_all = "PascalCase")]
 enum FailOn {
     Deny,
@@ -56,30 +56,37 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let facts = facts(&manifests)?;
     let nothing = NamespaceFacts::default();
     let now = Timestamp::now();
-    let (mut failures, mut others) = (0, 0);
+    let (mut failures, mut others, mut ungoverned) = (0, 0, 0);
+    let mut count = |fails: bool| if fails { failures += 1 } else { others += 1 };
     for manifest in &manifests {
         let facts = facts.get(&manifest.namespace).unwrap_or(&nothing);
         let verdict = manifest.judge(&policies, facts, now)?;
+        ungoverned += usize::from(verdict.policies.is_empty());
         for judged in &verdict.findings {
-            let fails = fails(judged, args.fail_on);
-            if fails {
-                failures += 1;
-            } else {
-                others += 1;
-            }
-            println!("{}", line(manifest, judged));
+            count(fails(judged, args.fail_on));
+            println!("{}", manifest.line(judged));
         }
         for notice in &verdict.notices {
-            others += 1;
-            println!("{}: Warn {}", manifest.document.source, render::sanitise(notice));
+            count(args.fail_on == FailOn::Warn);
+            println!("{}: Warn {}", manifest.place("/metadata/annotations"), render::sanitise(notice));
         }
     }
     eprintln!(
-        "{} objects judged by {} policies: {failures} findings that fail, {others} others",
-        manifests.len(),
-        policies.len()
+        "{} judged by {}: {failures} that fail, {others} others",
+        counted(manifests.len(), "object", "objects"),
+        counted(policies.len(), "policy", "policies")
     );
+    if ungoverned > 0 {
+        eprintln!(
+            "{} under no policy. A policy that selects namespaces by label needs the Namespace among the manifests.",
+            counted(ungoverned, "object is", "objects are")
+        );
+    }
     Ok(if failures > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 impl Manifest {
@@ -100,6 +107,23 @@ impl Manifest {
         };
         let text = document.value.to_string();
         Some(Self { document, kind, namespace, text })
+    }
+
+    /// A finding with where its field is written.
+    fn line(&self, judged: &Judged) -> String {
+        let pointer = format!("/{}", judged.finding.path.replace('.', "/"));
+        let state = match judged.state {
+            State::New => judged.action.as_str(),
+            state => state.as_str(),
+        };
+        format!("{}: {state} {}", self.place(&pointer), render::standing(judged))
+    }
+
+    fn place(&self, pointer: &str) -> String {
+        match self.document.position(pointer) {
+            Some(position) => format!("{}:{position}", self.document.source),
+            None => self.document.source.to_string(),
+        }
     }
 
     fn read(&self) -> anyhow::Result<Object<'_>> {
@@ -150,15 +174,4 @@ fn fails(judged: &Judged, fail_on: FailOn) -> bool {
         FailOn::Deny => judged.denies(),
         FailOn::Warn => judged.state == State::New && judged.action >= Action::Warn,
     }
-}
-
-fn line(manifest: &Manifest, judged: &Judged) -> String {
-    let pointer = format!("/{}", judged.finding.path.replace('.', "/"));
-    let position = manifest.document.position(&pointer);
-    let (line, column) = position.map_or((1, 1), |position| (position.line, position.column));
-    let state = match judged.state {
-        State::New => judged.action.as_str(),
-        state => state.as_str(),
-    };
-    format!("{}:{line}:{column}: {state} {}", manifest.document.source, render::finding(judged))
 }

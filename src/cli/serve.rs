@@ -15,7 +15,7 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::{self, AuditLog};
-use crate::cluster::{Cluster, ConnectError, Watches, Webhooks};
+use crate::cluster::{Cluster, Watches, Webhooks};
 use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::policy::reload::{POLL, Policies};
@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// Files and directories of policies, read again when they change; without them the shipped ones are used.
     #[arg(long, num_args = 1.., value_name = "PATH")]
     policies: Vec<PathBuf>,
-    /// The cluster to look at. Without it: the one this runs in or, outside of any, KUBECONFIG; else none.
+    /// The cluster to look at. Without it: the one that this runs in as a pod; outside of any, none.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Look at no cluster: nothing is known beyond the request.
@@ -63,9 +63,6 @@ pub(super) struct Args {
     /// What becomes of a request that only a waiver lets in when the audit log can't be written.
     #[arg(long, value_enum, default_value_t = AuditFailure::Allow)]
     audit_failure: AuditFailure,
-    /// Where its Secret and Lease live.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "plimsoll-system", value_name = "NS")]
-    namespace: String,
     /// How long to go on serving after SIGTERM, in seconds, until every apiserver has noticed.
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     drain_seconds: u64,
@@ -157,7 +154,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     config.client_ca = args.client_ca;
     config.drain_time = Duration::from_secs(args.drain_seconds);
     let server = Server::bind(config, certificate, Arc::new(reviewer), health, metrics).await?;
-    info!(namespace = args.namespace, version = env!("CARGO_PKG_VERSION"), "Plimsoll starts.");
+    info!(version = env!("CARGO_PKG_VERSION"), "Plimsoll starts.");
 
     let served = tokio::select! {
         served = server::run_until_signalled(server, signals) => served.map_err(anyhow::Error::from),
@@ -177,17 +174,13 @@ async fn ended(watches: Option<&mut Watches>) {
 }
 
 async fn connect(kubeconfig: Option<&std::path::Path>, no_cluster: bool) -> anyhow::Result<Option<Cluster>> {
-    if no_cluster {
+    // A kubeconfig that happens to lie around is no order to change that cluster's configurations.
+    let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if no_cluster || (kubeconfig.is_none() && !is_pod) {
+        info!("No cluster is looked at; requests are judged by themselves.");
         return Ok(None);
     }
-    match Cluster::connect(kubeconfig).await {
-        Ok(cluster) => Ok(Some(cluster)),
-        Err(error @ ConnectError::NotConfigured(_)) => {
-            info!(reason = %error, "Requests are judged by themselves.");
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(Some(Cluster::connect(kubeconfig).await?))
 }
 
 /// What a self-managed certificate is for before the webhook configurations tell.

@@ -95,6 +95,14 @@ impl<'p> Waivers<'p> {
         covering.min_by_key(rank).map(|assessed| On { assessed, is_create: self.is_create })
     }
 
+    /// Why the object's own waiver of the rule doesn't count, if it has one that doesn't.
+    pub(super) fn invalid(&self, finding: &Finding) -> Option<String> {
+        match &self.own.get(finding.rule)?.standing {
+            Standing::Invalid(why) => Some(format!("its waiver doesn't count: {why}")),
+            _ => None,
+        }
+    }
+
     /// Whether a waiver carried the finding before this request, so that the ratchet doesn't excuse it.
     pub(super) fn carried(&self, old: &Finding) -> bool {
         self.before.iter().any(|(rule, assessed)| {
@@ -114,7 +122,11 @@ impl<'p> Waivers<'p> {
         for (rule, assessed) in &self.own {
             let found = verdict.findings.iter().any(|judged| judged.finding.rule == rule.as_str());
             match &assessed.standing {
-                Standing::Invalid(why) => notices.push(format!("{PREFIX}{rule} doesn't count: {why}")),
+                // With a finding it is said there.
+                Standing::Invalid(why) if !found => {
+                    notices.push(format!("{PREFIX}{rule} doesn't count: {why}"));
+                }
+                Standing::Invalid(_) => {}
                 _ if !found && self.is_judged_here(rule) => {
                     notices.push(format!("{PREFIX}{rule} waives nothing: the object keeps the rule"));
                 }

@@ -161,6 +161,7 @@ fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
         }
     }
     if !errors.is_empty() {
+        errors.sort_by_key(|error| (error.position.line, error.position.column));
         return Err(errors);
     }
     let globs = |names: Vec<String>| names.iter().map(|name| WildMatch::new(name)).collect();
@@ -195,7 +196,7 @@ fn configure(
     let mut take = |key: &str| entry.remove(key).filter(|value| !value.is_null());
     let action = take("action").map(|value| strict::from_value::<Action>(&value)).transpose();
     let action = action.unwrap_or_else(|error| {
-        errors.push((format!("{at}/action"), error.problem.to_string()));
+        errors.push((format!("{at}/action"), format!("{}: action: {}", meta.name, error.problem)));
         None
     });
     let fix = match take("fix") {
@@ -206,7 +207,7 @@ fn configure(
         }
         Some(Value::Bool(fix)) => fix,
         Some(_) => {
-            errors.push((format!("{at}/fix"), "expected true or false".to_owned()));
+            errors.push((format!("{at}/fix"), format!("{}: fix: expected true or false", meta.name)));
             false
         }
     };
@@ -224,7 +225,7 @@ fn configure(
         }
         Ok(_) => Err(errors),
         Err(error) => {
-            errors.push((format!("{at}{}", error.pointer), error.to_string()));
+            errors.push((format!("{at}{}", error.pointer), format!("{}: {error}", meta.name)));
             Err(errors)
         }
     }

@@ -114,7 +114,7 @@ fn finding(judged: &Judged) -> audit::Finding {
         path: found.path.clone(),
         observed: Some(found.observed.clone()),
         required: Some(found.required.clone()),
-        message: render::finding(judged),
+        message: render::standing(judged),
         waiver: judged.waiver.as_ref().map(|waiver| audit::Waiver {
             owner: waiver.owner.clone(),
             reason: waiver.reason.clone(),

@@ -89,12 +89,14 @@ fn removing_a_waiver_that_is_needed_is_denied() {
 fn a_namespace_does_not_leave_production_by_its_label() {
     let stage = stage();
     let namespace = stage.production("guarded");
-    let label = |label: &str| {
-        stage.plane.kubectl("admin", &["label", "namespace", &namespace, "--overwrite", label])
-    };
+    let label =
+        |label: &str| stage.plane.kubectl("admin", &["label", "namespace", &namespace, "--overwrite", label]);
     let message = label("environment=staging").expect_refused("out of the selector");
     assert!(message.contains("protected-namespace: Namespace"), "{message}");
     label("environment-").expect_refused("out of the selector");
     label("team=shop").expect_ok("another label");
-    stage.plane.kubectl("admin", &["delete", "namespace", &namespace, "--wait=false"]).expect_ok("deleting it");
+    stage
+        .plane
+        .kubectl("admin", &["delete", "namespace", &namespace, "--wait=false"])
+        .expect_ok("deleting it");
 }
