@@ -4,6 +4,8 @@
 //! Its value is a small YAML mapping (JSON works too). The clock is a parameter, so that the webhook
 //! and the offline checks can't disagree.
 
+mod limits;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -12,9 +14,10 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::Deserialize;
 
+pub use limits::{Allow, Limits, RequiredField};
+
 use crate::manifest::strict;
 use crate::object::Kind;
-use crate::policy::document::{Allow, RequiredField};
 use crate::verdict::WaiverNote;
 
 /// What waiver annotations start with; the rule's name follows.
@@ -67,32 +70,6 @@ pub struct Grant {
     pub waiver: Waiver,
     /// Its end.
     pub expires: Timestamp,
-}
-
-/// What a policy demands of waivers.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// Which rules may be waived.
-    pub allow: Allow,
-    /// What a waiver must say.
-    pub require: Vec<RequiredField>,
-    /// How long it may last from now.
-    pub max_duration: Duration,
-    /// How long before its end every request warns.
-    pub expiry_warning: Duration,
-    /// How long after its end unrelated changes only warn.
-    pub grace: Duration,
-}
-
-impl Limits {
-    /// Whether a rule may be waived.
-    pub fn allows(&self, rule: &str) -> bool {
-        match &self.allow {
-            Allow::All => true,
-            Allow::None => false,
-            Allow::Rules(rules) => rules.iter().any(|r| r == rule),
-        }
-    }
 }
 
 /// How a waiver stands.

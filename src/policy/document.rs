@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::object::duration::parse_duration;
 use crate::object::{LabelSelector, nullable};
 use crate::verdict::Action;
+use crate::waiver::{Allow, RequiredField};
 
 /// The `apiVersion` of policies.
 pub const API_VERSION: &str = "plimsoll.dev/v1alpha1";
@@ -182,46 +183,6 @@ impl Default for Waivers {
             grants: Vec::new(),
         }
     }
-}
-
-/// Which rules may be waived.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Allow {
-    /// Every rule.
-    All,
-    /// None.
-    None,
-    /// These.
-    Rules(Vec<String>),
-}
-
-impl<'de> Deserialize<'de> for Allow {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(word) if word == "All" => Ok(Self::All),
-            Value::String(word) if word == "None" => Ok(Self::None),
-            Value::String(word) => Err(de::Error::unknown_variant(&word, &["All", "None"])),
-            Value::Array(rules) => {
-                let rules = rules.into_iter().map(|rule| match rule {
-                    Value::String(rule) => Ok(rule),
-                    _ => Err(de::Error::custom("expected a rule's name")),
-                });
-                rules.collect::<Result<_, _>>().map(Self::Rules)
-            }
-            _ => Err(de::Error::custom("expected All, None or a list of rules")),
-        }
-    }
-}
-
-/// What a waiver must say.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "they are the waiver's own fields")]
-pub enum RequiredField {
-    Expires,
-    Owner,
-    Reason,
-    Ticket,
 }
 
 /// A waiver for an object that a team can't annotate.

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use wildmatch::WildMatch;
 
-use super::document::{self, API_VERSION, Allow, Document, OnUpdate, WorkloadKind};
+use super::document::{self, API_VERSION, Document, OnUpdate, WorkloadKind};
 use super::{Exempt, Match, Policy, PolicyRule};
 use crate::manifest::files::{CollectError, collect};
 use crate::manifest::nearest::hint;
@@ -18,7 +18,7 @@ use crate::manifest::{self, ManifestError, strict};
 use crate::object::Kind;
 use crate::rules::{Fix, RULES, Rule, Singleton, rule};
 use crate::verdict::Action;
-use crate::waiver::{Grant, Limits, Waiver, end_of};
+use crate::waiver::{Allow, Grant, Limits, Waiver, end_of};
 
 /// The shipped policies, by file name.
 const EMBEDDED: &[(&str, &str)] = &[
