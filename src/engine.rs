@@ -4,13 +4,16 @@
 //! comes back with it: [`Outcome::rests_on`] and [`Outcome::missing`] name what a caller with a
 //! cluster should read live before it believes the verdict.
 
+mod doubt;
 mod patch;
 mod subject;
 mod waive;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
+
+pub use doubt::unconfirmed;
 
 use crate::facts::{NamespaceFacts, Reference};
 use crate::object::{Kind, Object};
@@ -100,7 +103,10 @@ pub fn fill_in(
         return pass.outcome;
     }
     pass.run();
-    let fixable = |judged: &Judged| judged.state == State::New && !judged.finding.fix.is_empty();
+    // What a waiver used to accept was left as it is for a reason, so its end is told, not patched over.
+    let fixable = |judged: &Judged| {
+        judged.state == State::New && judged.waiver.is_none() && !judged.finding.fix.is_empty()
+    };
     let verdict = &mut pass.outcome.verdict;
     verdict.findings.retain(fixable);
     let edits: Vec<_> =
@@ -135,16 +141,17 @@ impl<'p> Pass<'p> {
     ) -> Self {
         let mut outcome = Outcome::default();
         let subjects = Subjects::of(request, facts);
-        outcome.missing.extend(subjects.missing.iter().cloned());
         // A namespace is in a policy by what it was before the request.
         let own = (request.kind == Kind::Namespace).then_some(&subjects.labels_before);
         let labels = own.or(facts.labels.as_ref());
         if labels.is_none() && policies.iter().any(|policy| policy.matching.needs_labels()) {
             outcome.missing.insert(Reference::Object(Kind::Namespace, request.namespace.to_owned()));
         }
-        let governs = |policy: &&Policy| {
-            policy.matching.namespace(request.namespace, labels) && policy.matching.object(&subjects.labels)
-        };
+        let applies = |policy: &Policy| policy.matching.namespace(request.namespace, labels);
+        if policies.iter().any(applies) {
+            outcome.missing.extend(subjects.missing.iter().cloned());
+        }
+        let governs = |policy: &&Policy| applies(policy) && subjects.is_selected(&policy.matching);
         let mut policies: Vec<&Policy> = policies.iter().filter(governs).collect();
         let is_write = matches!(request.operation, Operation::Create | Operation::Update);
         if !is_write || subjects.belongs_to_another {
@@ -184,7 +191,7 @@ impl<'p> Pass<'p> {
         self.waivers.read(&self.subjects, &acts_on, &old_acts_on);
         self.outcome.missing.extend(context.take_missing());
 
-        let mut all: Vec<Judged> = Vec::new();
+        let mut all = Merged::default();
         for policy in &self.policies {
             context.leaves_policy = request.kind == Kind::Namespace
                 && !policy.matching.namespace(request.namespace, Some(&self.subjects.labels));
@@ -200,19 +207,23 @@ impl<'p> Pass<'p> {
                 if let Some(before) = &before {
                     rule.check.check(before, &mut existed);
                 }
-                let judged =
-                    found.into_iter().filter_map(|finding| self.decide(policy, rule, finding, &existed));
+                let existed: HashMap<&str, &Finding> =
+                    existed.iter().map(|finding| (finding.place.as_str(), finding)).collect();
+                let judged = found.into_iter().filter_map(|finding| {
+                    let old = existed.get(finding.place.as_str()).copied();
+                    self.decide(policy, rule, finding, old)
+                });
                 let judged: Vec<Judged> = judged.collect();
                 if judged.iter().any(Judged::denies) {
                     self.outcome.rests_on.extend(consulted);
                 }
-                judged.into_iter().for_each(|judged| merge(&mut all, judged));
+                judged.into_iter().for_each(|judged| all.add(judged));
             }
         }
         let order =
             |judged: &Judged| crate::rules::RULES.iter().position(|r| r.meta().name == judged.finding.rule);
-        all.sort_by_key(order);
-        self.outcome.verdict.findings = all;
+        all.findings.sort_by_key(order);
+        self.outcome.verdict.findings = all.findings;
     }
 
     /// How a finding stands: the action, the ratchet, the waivers.
@@ -220,18 +231,16 @@ impl<'p> Pass<'p> {
         &self,
         policy: &Policy,
         rule: &PolicyRule,
-        finding: Finding,
-        existed: &[Finding],
+        mut finding: Finding,
+        old: Option<&Finding>,
     ) -> Option<Judged> {
         let action = policy.action.min(rule.action).min(finding.ceiling);
         if action == Action::Off {
             return None;
         }
-        let mut finding = finding;
         if !rule.fix || action == Action::Audit {
             finding.fix.clear();
         }
-        let old = existed.iter().find(|old| old.place == finding.place);
         let waivable = policy.waivers.allows(finding.rule);
         let (waiver, remark, state) = match self.waivers.on(&finding) {
             Some(on) => {
@@ -251,27 +260,40 @@ impl<'p> Pass<'p> {
             return State::Existing;
         }
         let Some(old) = old.filter(|old| old.severity >= finding.severity) else { return State::New };
+        // A step in the right direction is never refused, whoever asks for more.
+        if old.severity > finding.severity {
+            return State::Existing;
+        }
         let created = self.request.object.metadata.created().or(self.subjects.created);
         let too_young = policy.since.is_some_and(|since| created.is_some_and(|created| created >= since));
         if !policy.ratchet || too_young || self.waivers.carried(old) { State::New } else { State::Existing }
     }
 }
 
-/// Adds a finding; one that another policy has too is shown once, with the strongest action.
-fn merge(all: &mut Vec<Judged>, judged: Judged) {
-    let same = all.iter_mut().find(|known| {
-        let (a, b) = (&known.finding, &judged.finding);
-        (a.rule, &a.place, &a.path, &a.required) == (b.rule, &b.place, &b.path, &b.required)
-    });
-    let Some(known) = same else { return all.push(judged) };
-    let waivable = known.waivable && judged.waivable;
-    let policies = [known.policies.as_slice(), judged.policies.as_slice()].concat();
-    let fix =
-        if known.finding.fix.is_empty() { judged.finding.fix.clone() } else { known.finding.fix.clone() };
-    if (judged.denies(), judged.action) > (known.denies(), known.action) {
-        *known = judged;
+/// Findings of all policies.
+#[derive(Default)]
+struct Merged {
+    findings: Vec<Judged>,
+    index: HashMap<(&'static str, String, String, String), usize>,
+}
+
+impl Merged {
+    /// Adds a finding; one that another policy has too is shown once, with the strongest action.
+    fn add(&mut self, judged: Judged) {
+        let finding = &judged.finding;
+        let key = (finding.rule, finding.place.clone(), finding.path.clone(), finding.required.clone());
+        let known = self.index.get(&key).and_then(|&index| self.findings.get_mut(index));
+        let Some(known) = known else {
+            self.index.insert(key, self.findings.len());
+            return self.findings.push(judged);
+        };
+        let stronger = (judged.denies(), judged.action) > (known.denies(), known.action);
+        let (mut first, second) = if stronger { (judged, known.clone()) } else { (known.clone(), judged) };
+        first.policies.extend(second.policies);
+        first.waivable &= second.waivable;
+        if first.finding.fix.is_empty() {
+            first.finding.fix = second.finding.fix;
+        }
+        *known = first;
     }
-    known.policies = policies;
-    known.waivable = waivable;
-    known.finding.fix = fix;
 }

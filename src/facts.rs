@@ -7,6 +7,7 @@
 mod project;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
@@ -114,6 +115,15 @@ pub enum Reference {
     Object(Kind, String),
     /// Every object of a kind in the namespace.
     All(Kind),
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(kind, name) => write!(f, "{kind} {name}"),
+            Self::All(kind) => write!(f, "the {kind}s there"),
+        }
+    }
 }
 
 /// The facts of one namespace.

@@ -8,6 +8,10 @@ use crate::waiver::PREFIX;
 
 /// The longest piece of user-made text that a line quotes, in characters.
 const LONGEST_QUOTE: usize = 512;
+/// How many findings a denial spells out for people.
+const MOST_LINES: usize = 16;
+/// How many it lists for machines.
+const MOST_CAUSES: usize = 64;
 /// The longest line: an apiserver cuts warnings at 256 runes once all of them exceed 4096.
 const LONGEST_WARNING: usize = 250;
 
@@ -17,8 +21,12 @@ pub fn denial(verdict: &Verdict) -> String {
     match lines.as_slice() {
         [line] => line.clone(),
         lines => {
-            let numbered = lines.iter().enumerate().map(|(index, line)| format!("\n({}) {line}", index + 1));
-            format!("{} findings:{}", lines.len(), numbered.collect::<String>())
+            let numbered = lines.iter().enumerate().take(MOST_LINES);
+            let numbered: String =
+                numbered.map(|(index, line)| format!("\n({}) {line}", index + 1)).collect();
+            let more = lines.len().saturating_sub(MOST_LINES);
+            let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+            format!("{} findings:{numbered}{more}", lines.len())
         }
     }
 }
@@ -27,6 +35,7 @@ pub fn denial(verdict: &Verdict) -> String {
 pub fn causes(verdict: &Verdict) -> Vec<StatusCause> {
     let denying = verdict.findings.iter().filter(|judged| judged.denies());
     denying
+        .take(MOST_CAUSES)
         .map(|judged| StatusCause {
             reason: judged.finding.rule.to_owned(),
             message: finding(judged),
@@ -89,7 +98,7 @@ fn brief(judged: &Judged) -> String {
             let kind = if loud { "waived in an EMERGENCY" } else { "waived" };
             format!("{start} ({kind} by {owner}){remark}")
         }
-        State::Existing => format!("{start}, as before{remark}. {}", finding.remedy),
+        State::Existing => format!("{start}, no worse than before{remark}. {}", finding.remedy),
         State::New => format!("{start}{remark}. {}", finding.remedy),
     }
 }

@@ -16,6 +16,8 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -130,7 +132,9 @@ impl Reviewer {
                 };
                 self.fill(&mut response, phase, &verdict);
                 let record = record::record(&request, &subject, &verdict, started.elapsed(), &self.instance);
-                let recorded = self.record(&record, deadline).await;
+                // What was not filled in is the validating webhook's to record.
+                let is_told = phase == Phase::Validate || !verdict.patch.is_empty();
+                let recorded = !is_told || self.record(&record, deadline).await;
                 if !recorded && self.audit_failure == AuditFailure::Deny && only_waived(&verdict) {
                     let message = "a waiver lets this in, but the decision could not be recorded";
                     deny(&mut response, message.to_owned());
@@ -147,7 +151,11 @@ impl Reviewer {
         }
         let decision = if response.allowed { "Allowed" } else { "Denied" };
         let seconds = started.elapsed().as_secs_f64();
-        self.metrics.admission(&request.operation, &request.kind.kind, decision, request.dry_run, seconds);
+        // Each request passes both webhooks; it is counted where it is decided.
+        if phase == Phase::Validate {
+            let (operation, kind) = (&request.operation, &request.kind.kind);
+            self.metrics.admission(operation, kind, decision, request.dry_run, seconds);
+        }
         match response.to_json() {
             Ok(json) => Answer { status: StatusCode::OK, body: json.into() },
             Err(error) => {
@@ -170,7 +178,7 @@ impl Reviewer {
         for _ in 0..ROUNDS {
             let references: BTreeSet<_> = doubts(phase, &outcome).difference(&confirmed).cloned().collect();
             if references.is_empty() {
-                break;
+                return Ok(outcome.verdict);
             }
             let within = end.saturating_duration_since(Instant::now());
             match live.read(request.namespace, &references, &facts, within).await {
@@ -184,12 +192,15 @@ impl Reviewer {
                     {
                         return Err(error);
                     }
-                    unconfirmed(&mut outcome.verdict);
                     break;
                 }
             }
             confirmed.extend(references);
             outcome = run(phase, request, &policies, &facts);
+        }
+        let doubts: BTreeSet<_> = doubts(phase, &outcome).difference(&confirmed).cloned().collect();
+        if let Some(doubt) = doubts.first() {
+            engine::unconfirmed(&mut outcome.verdict, request, doubt);
         }
         Ok(outcome.verdict)
     }
@@ -236,14 +247,6 @@ impl Reviewer {
 fn deny(response: &mut Response, message: String) {
     response.allowed = false;
     response.status = Some(Status::forbidden(message, Vec::new()));
-}
-
-/// Says with each denial that it rests on facts that may be old.
-fn unconfirmed(verdict: &mut Verdict) {
-    for judged in verdict.findings.iter_mut().filter(|judged| judged.denies()) {
-        let remark = "what the rest of the cluster looks like could not be confirmed";
-        judged.remark.get_or_insert_with(|| remark.to_owned());
-    }
 }
 
 fn run(phase: Phase, request: &engine::Request<'_>, policies: &[Policy], facts: &NamespaceFacts) -> Outcome {
@@ -304,9 +307,13 @@ fn subject<'a>(
             problem: "expected an object, found null".to_owned(),
         });
     };
-    let old = match request.old_object {
-        Some(old) if operation == Operation::Update => Some(read(old.get())?),
-        _ => None,
+    // An old object that can't be read is no excuse, but no reason to refuse its successor either.
+    let old = request.old_object.filter(|_| operation == Operation::Update);
+    let object = match (read(object.get()), old) {
+        (Ok(object), _) => object,
+        // Whatever is in there was there before: a finalizer must come off all the same.
+        (Err(_), Some(old)) if same_spec(object, old) => return Ok(None),
+        (Err(error), _) => return Err(error),
     };
     Ok(Some(engine::Request {
         operation,
@@ -316,9 +323,22 @@ fn subject<'a>(
         groups: request.user_info.groups.iter().map(Text::as_str).collect(),
         manager: request.options.field_manager.as_deref(),
         manifest: false,
-        object: read(object.get())?,
-        old,
+        object,
+        old: old.and_then(|old| read(old.get()).ok()),
     }))
+}
+
+/// Whether two objects of which nothing else can be read have the same spec.
+fn same_spec(new: &RawValue, old: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Spec<'a> {
+        #[serde(borrow)]
+        spec: Option<&'a RawValue>,
+    }
+    let spec = |object: &'_ RawValue| {
+        serde_json::from_str::<Spec<'_>>(object.get()).ok().and_then(|o| o.spec.map(|s| s.get().to_owned()))
+    };
+    spec(new).is_some_and(|new| spec(old) == Some(new))
 }
 
 fn refuse(status: StatusCode, problem: &str) -> Answer {

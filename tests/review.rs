@@ -150,6 +150,30 @@ fn a_scale_goes_by_the_workload_as_it_is_now() {
 }
 
 #[test]
+fn a_partner_that_nobody_could_look_up_is_no_reason_to_allow() {
+    let scale = |replicas: i64| json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"replicas": replicas}});
+    let mut up = request("deployments", "UPDATE", &scale(3));
+    up["subResource"] = json!("scale");
+    up["oldObject"] = scale(2);
+    let (_, body, _) = answer(facts(true, &[]), None, &up);
+    let message = body["response"]["status"]["message"].as_str().unwrap();
+    assert!(message.contains("depends on Deployment web, which could not be confirmed"), "{message}");
+    let (_, body, _) = answer(facts(true, &[]), Some(facts(true, &[(Kind::Deployment, deployment(2))])), &up);
+    assert_eq!(body["response"]["allowed"], json!(true), "{body}");
+}
+
+#[test]
+fn a_finalizer_comes_off_what_cannot_be_read() {
+    let mut unreadable = deployment(2);
+    unreadable["spec"]["replicas"] = json!("two");
+    let mut update = request("deployments", "UPDATE", &unreadable);
+    unreadable["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    update["oldObject"] = unreadable;
+    let (_, body, _) = answer(facts(true, &[]), None, &update);
+    assert_eq!(body["response"]["allowed"], json!(true), "{body}");
+}
+
+#[test]
 fn what_cannot_be_read_is_denied_where_a_policy_applies_and_only_there() {
     let mut unreadable = deployment(2);
     unreadable["spec"]["replicas"] = json!("two");

@@ -41,7 +41,10 @@ struct Manifest {
     document: Document,
     kind: Kind,
     namespace: String,
+    /// As it would be stored.
     text: String,
+    /// What was filled in.
+    filled: Vec<Judged>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -53,14 +56,28 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             manifests.extend(Manifest::of(document));
         }
     }
-    let facts = facts(&manifests)?;
-    let nothing = NamespaceFacts::default();
     let now = Timestamp::now();
+    let nothing = NamespaceFacts::default();
+    // What admission would store is what others meet, so everything is filled in before anything is judged.
+    let raw = facts(&manifests);
+    for manifest in &mut manifests {
+        let facts = raw.get(&manifest.namespace).unwrap_or(&nothing);
+        manifest.fill_in(&policies, facts, now)?;
+    }
+    let facts = facts(&manifests);
+    let mut unreadable = false;
     let (mut failures, mut others, mut ungoverned) = (0, 0, 0);
     let mut count = |fails: bool| if fails { failures += 1 } else { others += 1 };
     for manifest in &manifests {
         let facts = facts.get(&manifest.namespace).unwrap_or(&nothing);
-        let verdict = manifest.judge(&policies, facts, now)?;
+        let verdict = match manifest.judge(&policies, facts, now) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                unreadable = true;
+                eprintln!("{error}");
+                continue;
+            }
+        };
         ungoverned += usize::from(verdict.policies.is_empty());
         for judged in &verdict.findings {
             count(fails(judged, args.fail_on));
@@ -82,7 +99,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             counted(ungoverned, "object is", "objects are")
         );
     }
-    Ok(if failures > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(match (unreadable, failures) {
+        (true, _) => ExitCode::from(super::FAILED),
+        (false, 0) => ExitCode::SUCCESS,
+        (false, _) => ExitCode::from(1),
+    })
 }
 
 fn counted(number: usize, one: &str, many: &str) -> String {
@@ -106,7 +127,7 @@ impl Manifest {
                 .unwrap_or_else(|| "default".to_owned()),
         };
         let text = document.value.to_string();
-        Some(Self { document, kind, namespace, text })
+        Some(Self { document, kind, namespace, text, filled: Vec::new() })
     }
 
     /// A finding with where its field is written.
@@ -126,24 +147,26 @@ impl Manifest {
         }
     }
 
-    fn read(&self) -> anyhow::Result<Object<'_>> {
-        Object::read(self.kind, &self.text).map_err(|error| self.document.error_at("", error).into())
-    }
-
-    /// As admission: what is new and fixable is filled in, then the result is judged.
-    fn judge(&self, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> anyhow::Result<Verdict> {
-        let filled = engine::fill_in(&self.request(&self.text)?, policies, facts, now).verdict;
+    /// As /mutate: what is new and fixable is filled in. What can't be read is left as it is.
+    fn fill_in(&mut self, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> anyhow::Result<()> {
+        let Ok(request) = self.request() else { return Ok(()) };
+        let filled = engine::fill_in(&request, policies, facts, now).verdict;
         let mut value = self.document.value.clone();
         json_patch::patch(&mut value, &filled.patch)?;
-        let text = value.to_string();
-        let mut verdict = engine::judge(&self.request(&text)?, policies, facts, now).verdict;
-        verdict.findings.extend(filled.findings);
+        self.text = value.to_string();
+        self.filled = filled.findings;
+        Ok(())
+    }
+
+    /// As /validate, after what was filled in.
+    fn judge(&self, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> anyhow::Result<Verdict> {
+        let mut verdict = engine::judge(&self.request()?, policies, facts, now).verdict;
+        verdict.findings.extend(self.filled.iter().cloned());
         Ok(verdict)
     }
 
-    fn request<'a>(&'a self, text: &'a str) -> anyhow::Result<Request<'a>> {
-        self.read()?;
-        let object = Object::read(self.kind, text).map_err(|error| self.document.error_at("", error))?;
+    fn request(&self) -> anyhow::Result<Request<'_>> {
+        let object = Object::read(self.kind, &self.text);
         Ok(Request {
             operation: Operation::Create,
             kind: self.kind,
@@ -152,21 +175,25 @@ impl Manifest {
             groups: Vec::new(),
             manager: None,
             manifest: true,
-            object,
+            object: object.map_err(|error| {
+                let pointer = format!("/{}", error.path.replace('.', "/").replace('[', "/").replace(']', ""));
+                self.document.error_at(&pointer, error)
+            })?,
             old: None,
         })
     }
 }
 
 /// What the manifests say of the cluster, by namespace.
-fn facts(manifests: &[Manifest]) -> anyhow::Result<HashMap<String, NamespaceFacts>> {
+fn facts(manifests: &[Manifest]) -> HashMap<String, NamespaceFacts> {
     let mut facts: HashMap<String, NamespaceFacts> = HashMap::new();
     for manifest in manifests {
-        if let Some(fact) = Fact::project(&manifest.read()?) {
+        let object = Object::read(manifest.kind, &manifest.text).ok();
+        if let Some(fact) = object.and_then(|object| Fact::project(&object)) {
             facts.entry(manifest.namespace.clone()).or_default().insert(fact);
         }
     }
-    Ok(facts)
+    facts
 }
 
 fn fails(judged: &Judged, fail_on: FailOn) -> bool {

@@ -5,6 +5,8 @@
 //! nothing is tested or replaced that might not be there, and the patch is made against the very
 //! object of the request.
 
+use std::collections::{HashMap, HashSet};
+
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use serde_json::{Map, Value, json};
@@ -21,17 +23,11 @@ pub(super) fn build(text: &str, edits: &[Edit]) -> Option<Vec<PatchOperation>> {
     if edits.is_empty() {
         return Some(Vec::new());
     }
-    let mut builder = Builder { object: serde_json::from_str(text).ok()?, operations: Vec::new() };
-    let mut done: Vec<&Edit> = Vec::new();
-    for edit in edits {
-        if done.contains(&edit) {
-            continue;
-        }
-        done.push(edit);
+    let mut builder = Builder::new(serde_json::from_str(text).ok()?);
+    let mut done: HashSet<&Edit> = HashSet::new();
+    for edit in edits.iter().filter(|&edit| done.insert(edit)) {
         match edit {
-            // Of two policies the one that asks for more is right by both.
-            Edit::SetInteger(pointer, value) if builder.has_been_set(pointer, *value) => {}
-            Edit::SetInteger(pointer, value) => builder.set(pointer, json!(value))?,
+            Edit::SetInteger(pointer, value) => builder.set_at_least(pointer, *value)?,
             Edit::SetBoolean(pointer, value) => builder.set(pointer, json!(value))?,
             Edit::SetType(pointer, kind) => builder.set(pointer, json!({ "type": kind }))?,
             Edit::MountTmp { container, pod, size_limit } => builder.mount_tmp(container, pod, size_limit)?,
@@ -40,13 +36,24 @@ pub(super) fn build(text: &str, edits: &[Edit]) -> Option<Vec<PatchOperation>> {
     Some(builder.operations)
 }
 
-/// Operations, and the object as it is after them.
+/// Operations, and the object as it is after them. A pod can have thousands of containers, so nothing
+/// in here looks at all of them for each.
 struct Builder {
     object: Value,
     operations: Vec<PatchOperation>,
+    integers: HashMap<String, i64>,
+    /// Names of volumes, by the pointer to their list.
+    volumes: HashMap<String, HashSet<String>>,
+    /// The number of the last volume that was added.
+    number: usize,
 }
 
 impl Builder {
+    fn new(object: Value) -> Self {
+        let (integers, volumes) = (HashMap::new(), HashMap::new());
+        Self { object, operations: Vec::new(), integers, volumes, number: 0 }
+    }
+
     /// Adds a value, its missing parents first. `add` replaces a map's member (RFC 6902 §4.1).
     fn set(&mut self, pointer: &str, value: Value) -> Option<()> {
         let (parent, _) = pointer.rsplit_once('/')?;
@@ -56,12 +63,13 @@ impl Builder {
         self.add(pointer, value)
     }
 
-    /// Whether an earlier edit has set the integer to as much.
-    fn has_been_set(&self, pointer: &str, value: i64) -> bool {
-        self.operations.iter().any(|operation| match operation {
-            PatchOperation::Add(add) => add.path.as_str() == pointer && add.value.as_i64() >= Some(value),
-            _ => false,
-        })
+    /// Sets an integer, unless another policy's edit has set as much: the larger one is right by both.
+    fn set_at_least(&mut self, pointer: &str, value: i64) -> Option<()> {
+        if self.integers.get(pointer).is_some_and(|&set| set >= value) {
+            return Some(());
+        }
+        self.integers.insert(pointer.to_owned(), value);
+        self.set(pointer, json!(value))
     }
 
     /// Appends to a list, which is made first if it isn't there.
@@ -95,14 +103,21 @@ impl Builder {
         self.append(&mounts, json!({ "name": name, "mountPath": "/tmp" }))
     }
 
-    fn free_name(&self, volumes: &str) -> String {
-        let volumes = self.object.pointer(volumes).and_then(Value::as_array);
-        let is_taken = |name: &str| {
-            volumes.is_some_and(|v| v.iter().any(|v| v.get("name").and_then(Value::as_str) == Some(name)))
-        };
-        let numbered = (2..).map(|number| format!("{VOLUME}-{number}"));
-        // Names are finite in the list and endless here, so one is free.
-        std::iter::once(VOLUME.to_owned()).chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
+    /// The next name that no volume has.
+    fn free_name(&mut self, volumes: &str) -> String {
+        if !self.volumes.contains_key(volumes) {
+            let list = self.object.pointer(volumes).and_then(Value::as_array).into_iter().flatten();
+            let names = list.filter_map(|volume| Some(volume.get("name")?.as_str()?.to_owned()));
+            self.volumes.insert(volumes.to_owned(), names.collect());
+        }
+        let taken = self.volumes.entry(volumes.to_owned()).or_default();
+        loop {
+            self.number += 1;
+            let name = if self.number == 1 { VOLUME.to_owned() } else { format!("{VOLUME}-{}", self.number) };
+            if taken.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 }
 

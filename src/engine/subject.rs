@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::Request;
 use crate::facts::{Fact, NamespaceFacts, Reference, RolloutStrategy, Workload, annotations, owned};
 use crate::object::{Body, Kind};
+use crate::policy::Match;
 use crate::verdict::Subject;
 
 /// The object before and after the request, as facts.
@@ -45,6 +46,15 @@ impl Subjects {
             Body::Scale(scale) => Self::of_scale(request, scale.replicas, facts),
             _ => Self::of_object(request, facts),
         }
+    }
+
+    /// Whether a policy's objectSelector selects the object. As in the apiserver, the labels before
+    /// count as well as those after, so a change can't slip out with its own label. A Namespace is in
+    /// a policy by its labels as a namespace alone.
+    pub(super) fn is_selected(&self, matching: &Match) -> bool {
+        self.subject.kind == Kind::Namespace
+            || matching.object(&self.labels)
+            || matching.object(&self.labels_before)
     }
 
     fn of_object(request: &Request<'_>, facts: &NamespaceFacts) -> Self {
@@ -133,7 +143,7 @@ fn belongs_to_another(
     }
 }
 
-fn subject(request: &Request<'_>, name: String) -> Subject {
+pub(super) fn subject(request: &Request<'_>, name: String) -> Subject {
     let namespace = if request.kind == Kind::Namespace { "" } else { request.namespace };
     Subject { kind: request.kind, namespace: namespace.to_owned(), name }
 }

@@ -62,7 +62,9 @@ impl<'p> Waivers<'p> {
         let before = of(&subjects.old_annotations).chain(before);
         self.before = before.map(|(rule, text)| (rule.to_owned(), self.assess(rule, text))).collect();
         let mut grants = Vec::new();
-        for grant in self.policies.iter().flat_map(|policy| &policy.grants) {
+        let all =
+            self.policies.iter().flat_map(|&policy| policy.grants.iter().map(move |grant| (policy, grant)));
+        for (policy, grant) in all {
             let at = |kind, namespace: &str, name: &str| {
                 grant.kind == kind && grant.namespace == namespace && grant.name == name
             };
@@ -71,7 +73,10 @@ impl<'p> Waivers<'p> {
             if at(subject.kind, namespace, &subject.name)
                 || acts_on.iter().any(|w| at(w.kind, namespace, &w.name))
             {
-                grants.push((grant.rule.clone(), assess_grant(grant, &self.limits(&grant.rule), self.now)));
+                grants.push((
+                    grant.rule.clone(),
+                    assess_grant(grant, &self.others(policy, &grant.rule), self.now),
+                ));
             }
         }
         self.grants = grants;
@@ -147,6 +152,14 @@ impl<'p> Waivers<'p> {
         assess(text, rule, &self.limits(rule), self.now)
     }
 
+    /// The limits of the policies beside the one that grants.
+    fn others(&self, granting: &Policy, rule: &str) -> Vec<&'p Limits> {
+        let has = |policy: &&&Policy| {
+            !std::ptr::eq(**policy, granting) && policy.rules.iter().any(|r| r.meta.name == rule)
+        };
+        self.policies.iter().filter(has).map(|policy| &policy.waivers).collect()
+    }
+
     /// The limits of every policy that has the rule: a waiver must satisfy them all.
     fn limits(&self, rule: &str) -> Vec<&'p Limits> {
         let has = |policy: &&&Policy| policy.rules.iter().any(|r| r.meta.name == rule);
@@ -160,7 +173,10 @@ impl On<'_> {
         match self.assessed.standing {
             Standing::Active | Standing::Expiring => State::Waived,
             Standing::Grace | Standing::Expired | Standing::Invalid(_) => {
-                let in_grace = self.assessed.standing == Standing::Grace;
+                // The field itself was touched if it reads otherwise now, however bad either is.
+                let in_grace = self.assessed.standing == Standing::Grace
+                    && !self.assessed.waiver.emergency
+                    && old.is_some_and(|old| old.observed == finding.observed);
                 match old {
                     _ if is_metadata_only => State::Existing,
                     Some(old) if old.severity > finding.severity => State::Existing,

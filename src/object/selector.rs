@@ -8,7 +8,7 @@ use super::nullable;
 
 /// `metav1.LabelSelector`, owned: it outlives the request in policies and facts.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
     /// Labels that must be there with these values.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
@@ -20,7 +20,6 @@ pub struct LabelSelector {
 
 /// One requirement of a selector.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub struct LabelSelectorRequirement {
     /// The label's key.
     pub key: String,

@@ -9,7 +9,7 @@ use serde::de::{self, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::object::duration::parse_duration;
-use crate::object::{LabelSelector, nullable};
+use crate::object::{LabelSelector, LabelSelectorRequirement, nullable};
 use crate::verdict::Action;
 use crate::waiver::{Allow, RequiredField};
 
@@ -82,7 +82,7 @@ fn deny() -> Action {
 pub struct Match {
     /// Namespaces by label.
     #[serde(default)]
-    pub namespace_selector: Option<LabelSelector>,
+    pub namespace_selector: Option<Selector>,
     /// Namespaces by name or glob.
     #[serde(default, deserialize_with = "nullable")]
     pub namespaces: Vec<String>,
@@ -91,7 +91,26 @@ pub struct Match {
     pub exclude_namespaces: Vec<String>,
     /// Objects by label.
     #[serde(default)]
-    pub object_selector: Option<LabelSelector>,
+    pub object_selector: Option<Selector>,
+}
+
+/// A label selector. Unlike one in an object, which may be from a newer apiserver, it has no fields
+/// that we don't know.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Selector {
+    /// Labels that must be there with these values.
+    #[serde(default, deserialize_with = "nullable")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Requirements that must all hold.
+    #[serde(default, deserialize_with = "nullable")]
+    pub match_expressions: Vec<LabelSelectorRequirement>,
+}
+
+impl From<Selector> for LabelSelector {
+    fn from(selector: Selector) -> Self {
+        Self { match_labels: selector.match_labels, match_expressions: selector.match_expressions }
+    }
 }
 
 /// What an UPDATE of what was already so meets.

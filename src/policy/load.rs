@@ -168,10 +168,10 @@ fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
     Ok(Policy {
         name: document.metadata.name,
         matching: Match {
-            namespace_selector: spec.matching.namespace_selector,
+            namespace_selector: spec.matching.namespace_selector.map(Into::into),
             namespaces: globs(spec.matching.namespaces),
             exclude_namespaces: globs(spec.matching.exclude_namespaces),
-            object_selector: spec.matching.object_selector,
+            object_selector: spec.matching.object_selector.map(Into::into),
         },
         action: spec.action,
         ratchet: spec.on_update == OnUpdate::Ratchet,
