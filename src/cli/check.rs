@@ -176,7 +176,7 @@ impl Manifest {
             manager: None,
             manifest: true,
             object: object.map_err(|error| {
-                let pointer = format!("/{}", error.path.replace('.', "/").replace('[', "/").replace(']', ""));
+                let pointer = format!("/{}", error.path.replace(['.', '['], "/").replace(']', ""));
                 self.document.error_at(&pointer, error)
             })?,
             old: None,
