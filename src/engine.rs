@@ -16,7 +16,7 @@ use jiff::Timestamp;
 pub use doubt::unconfirmed;
 
 use crate::facts::{NamespaceFacts, Reference};
-use crate::object::{Kind, Object};
+use crate::object::{Body, Kind, Object};
 use crate::policy::{Policy, PolicyRule};
 use crate::rules::{Context, Singletons};
 use crate::verdict::{Action, Finding, Judged, State, Verdict};
@@ -68,6 +68,26 @@ pub struct Request<'a> {
     pub old: Option<Object<'a>>,
 }
 
+impl Request<'_> {
+    /// The same request with another object.
+    fn with_object<'t>(&'t self, text: &'t str) -> Option<Request<'t>> {
+        let is_scale = matches!(self.object.body, Body::Scale(_));
+        let read =
+            |text| if is_scale { Object::read_scale(self.kind, text) } else { Object::read(self.kind, text) };
+        Some(Request {
+            operation: self.operation,
+            kind: self.kind,
+            namespace: self.namespace,
+            user: self.user,
+            groups: self.groups.clone(),
+            manager: self.manager,
+            manifest: self.manifest,
+            object: read(text).ok()?,
+            old: self.old.as_ref().map(|old| read(old.text())).transpose().ok()?,
+        })
+    }
+}
+
 /// A verdict and what it rests on.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -86,12 +106,51 @@ pub fn judge(request: &Request<'_>, policies: &[Policy], facts: &NamespaceFacts,
         pass.run();
         pass.outcome.verdict.notices.extend(pass.waivers.notices(&pass.outcome.verdict, &pass.subjects));
     }
+    if let (true, Some(at)) = (pass.is_governed, &pass.subjects.judged_at) {
+        let notice = format!("{} is made by KEDA: it is judged at {at}", pass.subjects.subject);
+        pass.outcome.verdict.notices.push(notice);
+    }
     pass.outcome
 }
 
 /// Fills in what is new and fixable: what the mutating webhook answers. Its findings are those that
 /// it mends; the others are the validating webhook's to tell.
 pub fn fill_in(
+    request: &Request<'_>,
+    policies: &[Policy],
+    facts: &NamespaceFacts,
+    now: Timestamp,
+) -> Outcome {
+    let mut outcome = fill_in_once(request, policies, facts, now);
+    // What is filled in can bring another rule to bear: replicas that become 2 want to be spread.
+    for _ in 1..ROUNDS {
+        let Some(text) = patched(request.object.text(), &outcome.verdict.patch) else { break };
+        let Some(next) = request.with_object(&text) else { break };
+        let more = fill_in_once(&next, policies, facts, now);
+        if more.verdict.patch.is_empty() {
+            break;
+        }
+        outcome.verdict.findings.extend(more.verdict.findings);
+        outcome.verdict.patch.extend(more.verdict.patch);
+        outcome.missing.extend(more.missing);
+    }
+    outcome
+}
+
+/// How often fixes may bring on more of them.
+const ROUNDS: usize = 3;
+
+/// The object's text after a patch; `None` if there is nothing to patch.
+fn patched(text: &str, patch: &[json_patch::PatchOperation]) -> Option<String> {
+    if patch.is_empty() {
+        return None;
+    }
+    let mut object = serde_json::from_str(text).ok()?;
+    json_patch::patch(&mut object, patch).ok()?;
+    Some(object.to_string())
+}
+
+fn fill_in_once(
     request: &Request<'_>,
     policies: &[Policy],
     facts: &NamespaceFacts,
@@ -129,6 +188,8 @@ struct Pass<'p> {
     singletons: Singletons<'p>,
     subjects: Subjects,
     waivers: Waivers<'p>,
+    /// Whether a policy applies to the object, whoever made it.
+    is_governed: bool,
     outcome: Outcome,
 }
 
@@ -154,6 +215,7 @@ impl<'p> Pass<'p> {
         let governs = |policy: &&Policy| applies(policy) && subjects.is_selected(&policy.matching);
         let mut policies: Vec<&Policy> = policies.iter().filter(governs).collect();
         let is_write = matches!(request.operation, Operation::Create | Operation::Update);
+        let is_governed = is_write && !policies.is_empty();
         if !is_write || subjects.belongs_to_another {
             policies.clear();
         }
@@ -166,7 +228,7 @@ impl<'p> Pass<'p> {
             by_annotation: policies.iter().any(|policy| policy.singletons_by_annotation),
         };
         let waivers = Waivers::new(&policies, request.operation == Operation::Create, now);
-        Self { request, facts, policies, singletons, subjects, waivers, outcome }
+        Self { request, facts, policies, singletons, subjects, waivers, is_governed, outcome }
     }
 
     fn run(&mut self) {

@@ -12,7 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use crate::object::{Count, Kind, LabelSelector, RollingUpdate, ScaleTarget};
+use crate::object::{
+    Count, Kind, LabelSelector, OrderedUpdate, Resource, ResourceMetric, RollingUpdate, ScaleTarget,
+};
 
 pub(crate) use project::{annotations, owned};
 
@@ -39,13 +41,23 @@ pub struct Workload {
     pub pod_labels: BTreeMap<String, String>,
     /// How a rollout replaces its pods.
     pub strategy: RolloutStrategy,
+    /// Whether it names a controller: a Deployment's ReplicaSet.
+    pub is_managed: bool,
+    /// Claims that its pods mount.
+    pub claims: Vec<String>,
+    /// Whether its author said how the pods are to keep apart.
+    pub is_spread: bool,
+    /// Containers, by a resource that they don't ask for.
+    pub without_requests: Vec<(Resource, String)>,
 }
 
 /// How a rollout replaces pods.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RolloutStrategy {
-    /// One at a time, never more than the count: a StatefulSet.
-    Ordered,
+    /// From the last pod to the first, never more than the count: a StatefulSet.
+    Ordered(OrderedUpdate),
+    /// No pod ends by itself: a StatefulSet with `OnDelete`, a ReplicaSet.
+    OnDelete,
     /// All old pods end before the first new one starts.
     Recreate,
     /// A Deployment's rolling update, the API's defaults applied.
@@ -59,14 +71,51 @@ pub struct Autoscaler {
     pub kind: Kind,
     /// Its name.
     pub name: String,
+    /// Its uid, empty if it comes from a manifest.
+    pub uid: String,
+    /// The ScaledObject that an HPA says it was made from. Anybody can write that.
+    pub made_from: Option<MadeFrom>,
     /// What it scales.
     pub target: ScaleTarget,
     /// The fewest replicas it settles at.
     pub minimum: i64,
+    /// The fewest replicas while it scales: a ScaledObject without active triggers may have fewer.
+    pub active_minimum: i64,
     /// The most it asks for.
     pub maximum: i64,
+    /// Whether KEDA was told to let the workload be.
+    pub pause: Option<Pause>,
+    /// The HPA that a ScaledObject takes over instead of making its own.
+    pub takes_over: Option<String>,
+    /// Metrics that are percentages of what the pods ask for.
+    pub utilization: Vec<ResourceMetric>,
     /// Those of its annotations that Plimsoll reads.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Autoscaler {
+    /// Whether it scales the workload.
+    pub fn scales(&self, workload: &Workload) -> bool {
+        self.target.is(workload.kind, &workload.name)
+    }
+}
+
+/// The ScaledObject that an HPA was made from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MadeFrom {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// What KEDA was told to do instead of scaling.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pause {
+    /// Leave the replicas as they are.
+    AsIs,
+    /// Set so many replicas once, then leave them.
+    At(i64),
 }
 
 /// A PodDisruptionBudget.
@@ -151,6 +200,11 @@ impl NamespaceFacts {
     /// Every autoscaler.
     pub fn autoscalers(&self) -> impl Iterator<Item = &Arc<Autoscaler>> {
         self.autoscalers.values()
+    }
+
+    /// The autoscaler of a kind and name.
+    pub fn autoscaler(&self, kind: Kind, name: &str) -> Option<&Arc<Autoscaler>> {
+        self.autoscalers.get(&(kind, name.to_owned()))
     }
 
     /// Every budget.

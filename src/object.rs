@@ -21,17 +21,17 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use autoscaler::{Autoscaler, ScaleTarget};
+pub use autoscaler::{Autoscaler, Resource, ResourceMetric, ScaleTarget};
 pub use budget::Budget;
 pub use intent::Intent;
 pub use metadata::{Metadata, OwnerReference};
 pub use pod::{
-    Container, ContainerKind, EmptyDir, PodSpec, PodTemplate, Quantity, SecurityContext, Volume, VolumeMount,
-    clean_path,
+    Container, ContainerKind, EmptyDir, PodSpec, PodTemplate, Quantity, Resources, SecurityContext, Volume,
+    VolumeMount, clean_path,
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement};
 pub use value::{Count, Text, nullable};
-pub use workload::{Claim, CronJob, RollingUpdate, Scale, Strategy, Workload};
+pub use workload::{Claim, CronJob, OrderedUpdate, RollingUpdate, Scale, Strategy, UpdateStrategy, Workload};
 
 /// The kinds that Plimsoll reads.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -238,6 +238,17 @@ impl<'a> Object<'a> {
     /// their specs are the same, but for the order of keys in maps of a custom resource.
     pub fn spec_text(&self) -> &'a str {
         self.spec
+    }
+
+    /// The JSON text of a workload's pod template, comparable as [`Object::spec_text`] is.
+    pub fn template_text(&self) -> Option<&'a str> {
+        #[derive(Deserialize)]
+        struct Spec<'a> {
+            #[serde(borrow)]
+            template: Option<&'a RawValue>,
+        }
+        let spec: Spec<'a> = serde_json::from_str(self.spec).ok()?;
+        spec.template.map(RawValue::get)
     }
 
     /// The pod template and the path to it, for kinds that have one.

@@ -36,6 +36,8 @@ pub(super) struct Subjects {
     pub(super) is_scale: bool,
     /// Whether a controller that is judged itself made the object.
     pub(super) belongs_to_another: bool,
+    /// Where the object is judged instead, if its author can't know.
+    pub(super) judged_at: Option<String>,
     /// What has to be read before this is certain.
     pub(super) missing: BTreeSet<Reference>,
 }
@@ -67,7 +69,8 @@ impl Subjects {
             _ => None,
         };
         let mut missing = BTreeSet::new();
-        let belongs_to_another = belongs_to_another(request, facts, &mut missing);
+        let judged_at = scaled_object(request, facts, &mut missing);
+        let belongs_to_another = judged_at.is_some() || belongs_to_another(request, facts, &mut missing);
         let same_spec = old.is_some_and(|old| same(old.spec_text(), object.spec_text()));
         Self {
             subject: subject(request, object.display_name()),
@@ -85,6 +88,7 @@ impl Subjects {
             created: None,
             is_scale: false,
             belongs_to_another,
+            judged_at,
             missing,
         }
     }
@@ -115,6 +119,7 @@ impl Subjects {
             is_metadata_only: before == Some(replicas),
             is_scale: true,
             belongs_to_another: false,
+            judged_at: None,
             missing: if is_current { BTreeSet::new() } else { BTreeSet::from([reference]) },
         }
     }
@@ -143,6 +148,30 @@ fn belongs_to_another(
     }
 }
 
+/// The ScaledObject that KEDA made an HPA from, in words. The owner reference alone proves nothing: the
+/// ScaledObject has to be there with that uid, and target and range have to be what KEDA makes of it
+/// (`controllers/keda/hpa.go`, `newHPAForScaledObject`).
+fn scaled_object(
+    request: &Request<'_>,
+    facts: &NamespaceFacts,
+    missing: &mut BTreeSet<Reference>,
+) -> Option<String> {
+    let Some(Fact::Autoscaler(horizontal)) = Fact::project(&request.object) else { return None };
+    let made_from = horizontal.made_from.as_ref()?;
+    let known = facts.autoscaler(Kind::ScaledObject, &made_from.name);
+    let is_its_own = known.is_some_and(|scaled| {
+        !scaled.uid.is_empty()
+            && scaled.uid == made_from.uid
+            && scaled.target == horizontal.target
+            && (scaled.active_minimum, scaled.maximum) == (horizontal.minimum, horizontal.maximum)
+    });
+    if !is_its_own {
+        missing.insert(Reference::Object(Kind::ScaledObject, made_from.name.clone()));
+        return None;
+    }
+    Some(format!("{} {}", Kind::ScaledObject, made_from.name))
+}
+
 pub(super) fn subject(request: &Request<'_>, name: String) -> Subject {
     let namespace = if request.kind == Kind::Namespace { "" } else { request.namespace };
     Subject { kind: request.kind, namespace: namespace.to_owned(), name }
@@ -160,7 +189,11 @@ fn unknown(kind: Kind, name: &str) -> Workload {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         pod_labels: BTreeMap::new(),
-        strategy: RolloutStrategy::Ordered,
+        strategy: RolloutStrategy::OnDelete,
+        is_managed: false,
+        claims: Vec::new(),
+        is_spread: true,
+        without_requests: Vec::new(),
     }
 }
 

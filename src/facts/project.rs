@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Autoscaler, Budget, Claim, Fact, RolloutStrategy, Workload};
-use crate::object::{self, Body, Count, Kind, Object, RollingUpdate, Text};
+use super::{Autoscaler, Budget, Claim, Fact, MadeFrom, Pause, RolloutStrategy, Workload};
+use crate::object::{self, Body, ContainerKind, Count, Kind, Object, PodSpec, Resource, RollingUpdate, Text};
+
+const PAUSED: &str = "autoscaling.keda.sh/paused";
+const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+/// Lets a ScaledObject take over an HPA that is there already.
+const TRANSFER: &str = "scaledobject.keda.sh/transfer-hpa-ownership";
 
 /// Prefixes of the annotations that are kept.
 const ANNOTATIONS: &[&str] = &["plimsoll.dev/", "waiver.plimsoll.dev/", "autoscaling.keda.sh/"];
@@ -15,14 +20,7 @@ impl Fact {
         let annotations = annotations(object);
         Some(match &object.body {
             Body::Workload(spec) if object.kind.scales() => Self::Workload(Workload::project(object, spec)),
-            Body::Autoscaler(spec) => Self::Autoscaler(Autoscaler {
-                kind: object.kind,
-                name,
-                target: spec.target(),
-                minimum: spec.minimum(),
-                maximum: spec.maximum(),
-                annotations,
-            }),
+            Body::Autoscaler(spec) => Self::Autoscaler(Autoscaler::project(object, spec)),
             Body::Budget(spec) => Self::Budget(Budget {
                 name,
                 selector: spec.selector.clone(),
@@ -55,16 +53,82 @@ impl Workload {
             labels: owned(&object.metadata.labels),
             annotations: annotations(object),
             pod_labels: owned(&spec.template.metadata.labels),
-            strategy: strategy(object.kind, &spec.strategy),
+            strategy: strategy(object.kind, spec),
+            is_managed: object.metadata.controller().is_some(),
+            claims: claims(&spec.template.spec),
+            is_spread: spec.template.spec.is_spread(),
+            without_requests: without_requests(&spec.template.spec),
         }
     }
 }
 
-/// The strategy with the API's defaults (`SetDefaults_Deployment`): a rolling update by 25 %.
-fn strategy(kind: Kind, spec: &object::Strategy<'_>) -> RolloutStrategy {
-    if kind != Kind::Deployment {
-        return RolloutStrategy::Ordered;
+impl Autoscaler {
+    /// What is kept of an autoscaler.
+    pub fn project(object: &Object<'_>, spec: &object::Autoscaler<'_>) -> Self {
+        let text = |text: &Option<Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
+        let is_keda = object.kind == Kind::ScaledObject;
+        let minimum = spec.minimum();
+        let owner = object.metadata.controller().filter(|owner| {
+            !is_keda && &*owner.kind == "ScaledObject" && owner.api_version.starts_with("keda.sh/")
+        });
+        let takes_over = object.metadata.annotations.get(TRANSFER).is_some_and(|value| &**value == "true");
+        Self {
+            kind: object.kind,
+            name: text(&object.metadata.name),
+            uid: text(&object.metadata.uid),
+            made_from: owner
+                .map(|owner| MadeFrom { name: owner.name.to_string(), uid: owner.uid.to_string() }),
+            target: spec.target(),
+            minimum: spec.idle().map_or(minimum, |idle| idle.min(minimum)),
+            // KEDA's `GetHPAMinReplicas`: from 0 to 1 and back is its own doing, the rest its HPA's.
+            active_minimum: if is_keda { minimum.max(1) } else { minimum },
+            maximum: spec.maximum(),
+            pause: if is_keda { pause(object) } else { None },
+            takes_over: spec.horizontal_name().filter(|_| takes_over).map(str::to_owned),
+            utilization: spec.utilization(),
+            annotations: annotations(object),
+        }
     }
+}
+
+/// As KEDA reads its annotations (`apis/keda/v1alpha1/scaledobject_types.go`): a count that is no
+/// number stops it with an error, and a truth value that is none counts as true.
+fn pause(object: &Object<'_>) -> Option<Pause> {
+    let annotations = &object.metadata.annotations;
+    if let Some(count) = annotations.get(PAUSED_REPLICAS) {
+        return Some(count.parse().map_or(Pause::AsIs, |count: i32| Pause::At(count.into())));
+    }
+    let paused = annotations.get(PAUSED)?;
+    (!matches!(paused.as_str(), "0" | "f" | "F" | "false" | "False" | "FALSE")).then_some(Pause::AsIs)
+}
+
+fn claims(pod: &PodSpec<'_>) -> Vec<String> {
+    let claims = pod.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    claims.map(|claim| claim.claim_name.to_string()).collect()
+}
+
+/// The containers without a request, as the HPA controller looks for them: sidecars count, other init
+/// containers don't, and what the pod as a whole asks for is enough
+/// (`pkg/controller/podautoscaler/replica_calculator.go`, `calculateRequests`).
+fn without_requests(pod: &PodSpec<'_>) -> Vec<(Resource, String)> {
+    let lacks = |resource: Resource| {
+        let running = pod.containers().filter(|(kind, _, c)| *kind == ContainerKind::App || c.is_restarted());
+        let lacking = running.filter(move |(_, _, c)| !c.resources.asks_for(resource.as_str()));
+        lacking.map(move |(_, _, container)| (resource, container.name.to_string()))
+    };
+    Resource::ALL.into_iter().filter(|r| !pod.resources.asks_for(r.as_str())).flat_map(lacks).collect()
+}
+
+/// The strategy with the API's defaults (`SetDefaults_Deployment`): a rolling update by 25 %.
+fn strategy(kind: Kind, spec: &object::Workload<'_>) -> RolloutStrategy {
+    match kind {
+        Kind::Deployment => {}
+        Kind::StatefulSet if spec.update_strategy.kind.as_deref() != Some("OnDelete") => {
+            return RolloutStrategy::Ordered(spec.update_strategy.rolling_update.unwrap_or_default());
+        }
+        _ => return RolloutStrategy::OnDelete,
+    }
+    let spec = &spec.strategy;
     if spec.kind.as_deref() == Some("Recreate") {
         return RolloutStrategy::Recreate;
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Text, nullable};
+use super::{Kind, Text, nullable};
 
 /// The spec of an autoscaler.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Horizontal<'a> {
     min_replicas: Option<i64>,
     #[serde(default, deserialize_with = "nullable")]
     max_replicas: i64,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    metrics: Vec<Metric<'a>>,
 }
 
 /// The spec of a ScaledObject.
@@ -32,6 +34,101 @@ pub struct Scaled<'a> {
     scale_target_ref: TargetReference<'a>,
     min_replica_count: Option<i64>,
     max_replica_count: Option<i64>,
+    idle_replica_count: Option<i64>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    triggers: Vec<Trigger<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    advanced: Advanced<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metric<'a> {
+    #[serde(borrow)]
+    resource: Option<MetricSource<'a>>,
+    #[serde(borrow)]
+    container_resource: Option<MetricSource<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct MetricSource<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow)]
+    container: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    target: MetricTarget<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct MetricTarget<'a> {
+    #[serde(borrow, rename = "type", default, deserialize_with = "nullable")]
+    kind: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Trigger<'a> {
+    #[serde(borrow, rename = "type", default, deserialize_with = "nullable")]
+    kind: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    metric_type: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    metadata: TriggerMetadata<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TriggerMetadata<'a> {
+    #[serde(borrow)]
+    container_name: Option<Text<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Advanced<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    horizontal_pod_autoscaler_config: HorizontalConfig<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct HorizontalConfig<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+}
+
+/// A resource that pods ask for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Resource {
+    Cpu,
+    Memory,
+}
+
+impl Resource {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Memory];
+
+    /// The name as Kubernetes spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|resource| resource.as_str() == name)
+    }
+}
+
+/// A metric that is a percentage of what the pods, or one of their containers, ask for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ResourceMetric {
+    /// Of which resource.
+    pub resource: Resource,
+    /// Of which container; `None` for all of them.
+    pub container: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -57,6 +154,13 @@ pub struct ScaleTarget {
     pub name: String,
 }
 
+impl ScaleTarget {
+    /// Whether it is the object of a kind and name.
+    pub fn is(&self, kind: Kind, name: &str) -> bool {
+        (self.group.as_str(), self.kind.as_str(), self.name.as_str()) == (kind.group(), kind.as_str(), name)
+    }
+}
+
 impl Autoscaler<'_> {
     /// What it scales.
     pub fn target(&self) -> ScaleTarget {
@@ -74,11 +178,55 @@ impl Autoscaler<'_> {
         ScaleTarget { group: group.to_owned(), kind: kind.to_owned(), name: reference.name.to_string() }
     }
 
-    /// The fewest replicas it settles at: an HPA's default is 1 (`apis/autoscaling/v2/defaults.go`), a ScaledObject's 0.
+    /// The fewest replicas while it scales: an HPA's default is 1 (`apis/autoscaling/v2/defaults.go`), a ScaledObject's 0.
     pub fn minimum(&self) -> i64 {
         match self {
             Self::Horizontal(spec) => spec.min_replicas.unwrap_or(1),
             Self::Scaled(spec) => spec.min_replica_count.unwrap_or(0),
+        }
+    }
+
+    /// Whether it is a ScaledObject.
+    pub fn is_scaled(&self) -> bool {
+        matches!(self, Self::Scaled(_))
+    }
+
+    /// How many replicas a ScaledObject without active triggers leaves, where that isn't its minimum.
+    pub fn idle(&self) -> Option<i64> {
+        match self {
+            Self::Horizontal(_) => None,
+            Self::Scaled(spec) => spec.idle_replica_count,
+        }
+    }
+
+    /// The name of the HPA that a ScaledObject asks KEDA to use.
+    pub fn horizontal_name(&self) -> Option<&str> {
+        match self {
+            Self::Horizontal(_) => None,
+            Self::Scaled(spec) => spec.advanced.horizontal_pod_autoscaler_config.name.as_deref(),
+        }
+    }
+
+    /// The metrics that are percentages of requests. An HPA without metrics gets 80 % of the CPU
+    /// (`pkg/apis/autoscaling/v2/defaults.go`); KEDA's cpu and memory triggers are such metrics unless
+    /// they say `AverageValue` (`pkg/scalers/cpu_memory_scaler.go`).
+    pub fn utilization(&self) -> Vec<ResourceMetric> {
+        let metric = |name: &str, container: &Option<Text<'_>>| {
+            let container = container.as_ref().filter(|name| !name.is_empty()).map(ToString::to_string);
+            Resource::of(name).map(|resource| ResourceMetric { resource, container })
+        };
+        match self {
+            Self::Horizontal(spec) if spec.metrics.is_empty() => metric("cpu", &None).into_iter().collect(),
+            Self::Horizontal(spec) => {
+                let sources =
+                    spec.metrics.iter().flat_map(|m| m.resource.iter().chain(&m.container_resource));
+                let of_requests = sources.filter(|source| &*source.target.kind == "Utilization");
+                of_requests.filter_map(|source| metric(&source.name, &source.container)).collect()
+            }
+            Self::Scaled(spec) => {
+                let of_requests = spec.triggers.iter().filter(|t| &*t.metric_type != "AverageValue");
+                of_requests.filter_map(|t| metric(&t.kind, &t.metadata.container_name)).collect()
+            }
         }
     }
 

@@ -41,6 +41,29 @@ pub struct PodSpec<'a> {
     os: PodOs<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     node_selector: BTreeMap<Text<'a>, Text<'a>>,
+    /// What the pod as a whole asks for and may use.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub resources: Resources<'a>,
+    #[serde(default, deserialize_with = "nullable")]
+    topology_spread_constraints: Vec<IgnoredAny>,
+    #[serde(default, deserialize_with = "nullable")]
+    affinity: Affinity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Affinity {
+    #[serde(default, deserialize_with = "nullable")]
+    pod_anti_affinity: PodAntiAffinity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodAntiAffinity {
+    #[serde(default, deserialize_with = "nullable")]
+    required_during_scheduling_ignored_during_execution: Vec<IgnoredAny>,
+    #[serde(default, deserialize_with = "nullable")]
+    preferred_during_scheduling_ignored_during_execution: Vec<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -80,6 +103,14 @@ impl<'a> PodSpec<'a> {
         self.volumes.iter().find(|volume| &*volume.name == name)
     }
 
+    /// Whether the author said how the pods are to keep apart: by topology or by anti-affinity.
+    pub fn is_spread(&self) -> bool {
+        let anti_affinity = &self.affinity.pod_anti_affinity;
+        !self.topology_spread_constraints.is_empty()
+            || !anti_affinity.required_during_scheduling_ignored_during_execution.is_empty()
+            || !anti_affinity.preferred_during_scheduling_ignored_during_execution.is_empty()
+    }
+
     /// Whether the pods run on Windows, where Linux security fields are invalid
     /// (`pkg/apis/core/validation`, `validateWindows`) or, with only a node selector, meaningless.
     pub fn is_windows(&self) -> bool {
@@ -104,6 +135,37 @@ pub struct Container<'a> {
     /// Raw block devices.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub volume_devices: Vec<VolumeDevice<'a>>,
+    /// What it asks for and may use.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub resources: Resources<'a>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    restart_policy: Text<'a>,
+}
+
+impl Container<'_> {
+    /// Whether it is an init container that stays: a sidecar.
+    pub fn is_restarted(&self) -> bool {
+        &*self.restart_policy == "Always"
+    }
+}
+
+/// What a container or a pod asks for and may use, by resource.
+#[derive(Debug, Default, Deserialize)]
+pub struct Resources<'a> {
+    /// What it asks for.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub requests: BTreeMap<Text<'a>, Quantity<'a>>,
+    /// What it may use.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub limits: BTreeMap<Text<'a>, Quantity<'a>>,
+}
+
+impl Resources<'_> {
+    /// Whether a resource is asked for. A limit alone becomes the request too
+    /// (`pkg/apis/core/v1/defaults.go`, `SetDefaults_Pod`).
+    pub fn asks_for(&self, resource: &str) -> bool {
+        self.requests.contains_key(resource) || self.limits.contains_key(resource)
+    }
 }
 
 /// A container's `securityContext`.

@@ -20,6 +20,32 @@ pub struct Workload<'a> {
     /// A Deployment's strategy.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub strategy: Strategy<'a>,
+    /// A StatefulSet's strategy.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub update_strategy: UpdateStrategy<'a>,
+}
+
+/// A StatefulSet's `updateStrategy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateStrategy<'a> {
+    /// `RollingUpdate` or `OnDelete`.
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'a>>,
+    /// The bounds of a rolling update.
+    pub rolling_update: Option<OrderedUpdate>,
+}
+
+/// The bounds of a StatefulSet's rolling update.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderedUpdate {
+    /// The lowest ordinal that is updated.
+    #[serde(default, deserialize_with = "nullable")]
+    pub partition: i64,
+    /// How many pods may be unavailable; the apiserver drops it unless its feature gate
+    /// `MaxUnavailableStatefulSet` is on.
+    pub max_unavailable: Option<Count>,
 }
 
 /// A Deployment's `strategy`.

@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::availability::Range;
-use crate::facts::{Autoscaler, Budget, Fact, NamespaceFacts, Reference, Workload};
-use crate::object::{Intent, Kind, LabelSelector, Object};
+use serde_json::Value;
+
+use crate::availability::Availability;
+use crate::facts::{Autoscaler, Budget, Claim, Fact, NamespaceFacts, Pause, Reference, Workload};
+use crate::object::{Body, Intent, Kind, LabelSelector, Object};
 use crate::verdict::{Action, Finding, Subject};
 
 /// The annotation by which a team declares its own singleton.
-const SINGLETON_ANNOTATION: &str = "plimsoll.dev/singleton";
+pub(super) const SINGLETON_ANNOTATION: &str = "plimsoll.dev/singleton";
 
 /// A workload that must never run twice.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,18 +129,105 @@ impl<'c> Context<'c> {
         let others =
             self.facts.autoscalers().filter(|a| own.is_none_or(|o| (o.kind, &o.name) != (a.kind, &a.name)));
         others
+            .filter(|a| !self.is_made_by_keda(a))
             .cloned()
             .chain(own.cloned().map(Arc::new))
-            .filter(|a| {
-                (a.target.group.as_str(), a.target.kind.as_str(), a.target.name.as_str())
-                    == (kind.group(), kind.as_str(), name)
-            })
+            .filter(|a| a.target.is(kind, name))
             .collect()
     }
 
-    /// The replicas that a workload may settle at.
-    pub fn range(&self, workload: &Workload) -> Range {
-        Range::of(workload, &self.autoscalers_of(workload.kind, &workload.name))
+    /// Whether an HPA was made by KEDA from a ScaledObject that is there, or is made over into its
+    /// own by this very ScaledObject. It is the same autoscaler, then: KEDA keeps it as the
+    /// ScaledObject says.
+    fn is_made_by_keda(&self, horizontal: &Autoscaler) -> bool {
+        let own = self.autoscaler().filter(|own| own.kind == Kind::ScaledObject);
+        if own.is_some_and(|own| own.takes_over.as_ref() == Some(&horizontal.name)) {
+            return horizontal.kind == Kind::HorizontalPodAutoscaler;
+        }
+        let Some(made_from) = &horizontal.made_from else { return false };
+        let is_it = |scaled: &Autoscaler| {
+            !made_from.uid.is_empty() && (&scaled.name, &scaled.uid) == (&made_from.name, &made_from.uid)
+        };
+        own.is_some_and(is_it)
+            || self.facts.autoscaler(Kind::ScaledObject, &made_from.name).is_some_and(|a| is_it(a))
+    }
+
+    /// How many pods of a workload run.
+    pub fn availability(&self, workload: &Workload) -> Availability {
+        let autoscalers = self.autoscalers_of(workload.kind, &workload.name);
+        // Pausing KEDA at a count makes it set that count.
+        let pause = self.autoscaler().filter(|own| own.scales(workload)).and_then(|own| own.pause);
+        match pause {
+            Some(Pause::At(replicas)) => {
+                Availability::of(&Workload { replicas, ..workload.clone() }, &autoscalers)
+            }
+            _ => Availability::of(workload, &autoscalers),
+        }
+    }
+
+    /// The workload whose count the request is about: the object, or what it scales.
+    pub fn scaled(&self) -> Option<Arc<Workload>> {
+        match &self.own {
+            Some(Fact::Workload(workload)) => Some(Arc::new(workload.clone())),
+            Some(Fact::Autoscaler(autoscaler)) => self.target(autoscaler),
+            _ => None,
+        }
+    }
+
+    /// The field of the object that sets the floor of what it scales.
+    pub fn floor_path(&self) -> &'static str {
+        match &self.object.body {
+            Body::Autoscaler(spec) => spec.minimum_path(),
+            _ => "spec.replicas",
+        }
+    }
+
+    /// The workload that keeps 2 pods or more by what this request is about: the workload itself, its
+    /// scale, or an autoscaler that raises what the workload alone wouldn't have.
+    pub fn replicated(&self) -> Option<Arc<Workload>> {
+        let workload = self.scaled()?;
+        let by_itself = self.autoscaler().is_some() && workload.replicas >= 2;
+        (!by_itself && self.availability(&workload).floor >= 2).then_some(workload)
+    }
+
+    /// The other autoscalers of an autoscaler's target.
+    pub fn rivals_of(&self, autoscaler: &Autoscaler) -> Vec<Arc<Autoscaler>> {
+        self.consult(Reference::All(Kind::HorizontalPodAutoscaler));
+        self.consult(Reference::All(Kind::ScaledObject));
+        let others = self.facts.autoscalers().filter(|a| a.target == autoscaler.target);
+        let others = others.filter(|a| (a.kind, &a.name) != (autoscaler.kind, &autoscaler.name));
+        others.filter(|a| !self.is_made_by_keda(a)).cloned().collect()
+    }
+
+    /// Names of the claims that a workload's pods mount and that take one writer. A volume that can
+    /// be mounted by many as well takes more.
+    pub fn single_writer_claims(&self, workload: &Workload) -> BTreeSet<String> {
+        let takes_one = |claim: &Claim| {
+            let has = |mode: &str| claim.access_modes.iter().any(|m| m == mode);
+            (has("ReadWriteOnce") || has("ReadWriteOncePod")) && !has("ReadWriteMany") && !has("ReadOnlyMany")
+        };
+        let claims = workload.claims.iter();
+        claims.filter(|name| self.claim(name).is_some_and(|claim| takes_one(&claim))).cloned().collect()
+    }
+
+    /// The claim of a name; `None` if it isn't there (yet).
+    pub fn claim(&self, name: &str) -> Option<Arc<Claim>> {
+        let reference = Reference::Object(Kind::PersistentVolumeClaim, name.to_owned());
+        let found = self.facts.claim(name).cloned();
+        if found.is_none() {
+            self.missing.borrow_mut().insert(reference.clone());
+        }
+        self.consult(reference);
+        found
+    }
+
+    /// Whether the request comes with a pod template of its own: the object is new, or its template
+    /// changes. Any other fix of the template would start a rollout that nobody asked for.
+    pub fn brings_template(&self) -> bool {
+        let Some(old) = self.old else { return true };
+        let (before, now) = (old.template_text(), self.object.template_text());
+        let read = |text: Option<&str>| serde_json::from_str::<Value>(text?).ok();
+        before != now && read(before) != read(now)
     }
 
     /// The workload that an autoscaler scales; `None` if it isn't there (yet).
@@ -162,8 +251,9 @@ impl<'c> Context<'c> {
         kinds.iter().for_each(|kind| self.consult(kind.clone()));
         let Some(selector) = selector else { return Vec::new() };
         let own = self.workload();
-        let others =
-            self.facts.workloads().filter(|w| own.is_none_or(|o| (o.kind, &o.name) != (w.kind, &w.name)));
+        // A Deployment's ReplicaSet counts through its Deployment.
+        let others = self.facts.workloads().filter(|w| w.kind != Kind::ReplicaSet || !w.is_managed);
+        let others = others.filter(|w| own.is_none_or(|o| (o.kind, &o.name) != (w.kind, &w.name)));
         let all = others.cloned().chain(own.cloned().map(Arc::new));
         let selected: Vec<_> = all.filter(|w| selector.matches(&w.pod_labels)).collect();
         if selected.is_empty() {
@@ -201,7 +291,15 @@ impl<'c> Context<'c> {
                 self.facts.workload(kind, name).map(AsRef::as_ref)
             }
         };
-        let value = workload?.annotations.get(SINGLETON_ANNOTATION)?;
+        self.annotated(workload?.annotations.get(SINGLETON_ANNOTATION)?)
+    }
+
+    /// Why the object's annotation made it a singleton before this request, if it did.
+    pub fn was_annotated(&self) -> Option<String> {
+        self.annotated(self.old?.metadata.annotations.get(SINGLETON_ANNOTATION)?)
+    }
+
+    fn annotated(&self, value: &str) -> Option<String> {
         match value.trim() {
             _ if !self.singletons.by_annotation => None,
             "false" | "" => None,

@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Check, Context, Fix, Meta, Rule, configure};
-use crate::availability::Disruption;
+use crate::availability::{Availability, Disruption};
 use crate::facts::{Budget, Workload};
 use crate::manifest::strict::StrictError;
+use crate::object::{Body, Object};
 use crate::verdict::{Action, Finding};
 
 pub(super) struct DisruptionBudget;
@@ -23,8 +24,9 @@ const META: Meta = Meta {
         is told.\n\nThe arithmetic is the disruption controller's: percentages of both `minAvailable` and \
         `maxUnavailable` are rounded up, the count is that of all workloads whose pods are selected, at the fewest \
         replicas that each may settle at. A budget with neither field allows nothing. Two budgets over one pod make \
-        its eviction fail. A budget that selects nothing warns: its workload may be about to come. A workload at 0 has \
-        nothing to evict.",
+        its eviction fail. A budget that selects nothing warns, since its workload may be about to come, unless it would \
+        block every eviction whatever it selected. A workload at 0 has nothing to evict; one that KEDA takes down to 0 \
+        is judged, with a warning, at the fewest pods that run.",
     bad: include_str!("disruption_budget/bad.yaml"),
     good: include_str!("disruption_budget/good.yaml"),
     parameters: &[],
@@ -52,29 +54,20 @@ impl Check for Parameters {
         if let Some(budget) = context.budget() {
             let selected = context.selected(budget.selector.as_ref());
             if selected.is_empty() {
+                findings.extend(never_allows(context, budget));
                 findings.push(selects_nothing(context, budget));
             } else {
-                let path = budget_path(budget);
-                findings.extend(judge(context, budget, path, "room"));
+                findings.extend(judge(context, budget, None));
                 findings.extend(selected.iter().find_map(|workload| overlap(context, workload)));
             }
             return;
         }
-        let workload = match (context.workload(), context.autoscaler()) {
-            (Some(workload), _) => Some(std::sync::Arc::new(workload.clone())),
-            (None, Some(autoscaler)) => context.target(autoscaler),
-            (None, None) => None,
-        };
-        let Some(workload) = workload else { return };
-        if context.range(&workload).is_inactive() {
+        let Some(workload) = context.scaled() else { return };
+        if context.availability(&workload).is_inactive() {
             return;
         }
-        let path = match &context.object.body {
-            crate::object::Body::Autoscaler(spec) => spec.minimum_path(),
-            _ => "spec.replicas",
-        };
         for budget in context.budgets_of(&workload.pod_labels) {
-            findings.extend(judge(context, &budget, path, &format!("budget {}", budget.name)));
+            findings.extend(judge(context, &budget, Some(&workload)));
         }
         if context.workload().is_some() {
             findings.extend(overlap(context, &workload));
@@ -82,65 +75,152 @@ impl Check for Parameters {
     }
 }
 
-/// Judges a budget at the fewest pods that its workloads may settle at.
-fn judge(context: &Context<'_>, budget: &Budget, path: &str, place: &str) -> Option<Finding> {
-    let selected = context.selected(budget.selector.as_ref());
-    let pods = selected.iter().map(|workload| context.range(workload).floor).fold(0, i64::saturating_add);
+/// How many pods a budget selects at the fewest.
+struct Selected {
+    pods: i64,
+    /// Whether all of them are gone while no trigger is active, so that these are the fewest that run.
+    scales_to_zero: bool,
+}
+
+impl Selected {
+    fn of(context: &Context<'_>, budget: &Budget) -> Self {
+        let selected = context.selected(budget.selector.as_ref());
+        let all: Vec<_> = selected.iter().map(|workload| context.availability(workload)).collect();
+        let floors = all.iter().map(|a| a.floor).fold(0, i64::saturating_add);
+        if floors > 0 {
+            return Self { pods: floors, scales_to_zero: false };
+        }
+        let running = all.iter().map(Availability::fewest_running).fold(0, i64::saturating_add);
+        Self { pods: running, scales_to_zero: true }
+    }
+}
+
+/// Judges a budget at the fewest pods that its workloads may settle at: at the budget itself, or at
+/// what changes how many pods a workload has.
+fn judge(context: &Context<'_>, budget: &Budget, at: Option<&Workload>) -> Option<Finding> {
+    let Selected { pods, scales_to_zero } = Selected::of(context, budget);
     if pods <= 0 {
         return None;
     }
     let disruption = Disruption::of(budget, pods);
-    let at_budget = context.budget().is_some();
-    let mut finding = context.finding(NAME, path);
-    finding.place = place.to_owned();
-    let terms = terms(budget);
-    let whose = if at_budget { String::new() } else { format!(" of PodDisruptionBudget {}", budget.name) };
+    let path = if at.is_some() { context.floor_path() } else { budget_path(budget) };
+    let place = at.map_or_else(|| "room".to_owned(), |_| format!("budget {}", budget.name));
+    let terms = match at {
+        Some(_) => format!("PodDisruptionBudget {} with {}", budget.name, terms(budget)),
+        None => terms(budget),
+    };
     let count = if pods == 1 { "the only pod".to_owned() } else { format!("{pods} pods") };
+    let mut finding = context.finding(NAME, path);
     if disruption.allowed < 1 {
+        finding.place = place;
         finding.severity = disruption.desired.saturating_sub(pods).saturating_add(1).max(1);
-        finding.observed = format!("{terms}{whose} allows 0 disruptions of {count}");
-        finding.says = if at_budget {
-            format!("allows no disruption of {count} with {terms}")
-        } else {
-            format!("leaves {count}, of which {terms}{whose} allows no disruption")
+        finding.observed = format!("{terms} allows 0 disruptions of {count}");
+        finding.says = match at {
+            None => format!("allows no disruption of {count} with {terms}"),
+            Some(_) => format!("leaves {count}, of which {terms} lets none go"),
         };
         finding.required = "at least 1 allowed disruption".to_owned();
         finding.needs = "room to evict 1".to_owned();
-        finding.remedy = remedy(at_budget, pods, budget, disruption);
+        finding.remedy = match at {
+            None => more_room(budget, pods),
+            Some(workload) => more_pods(context, budget, workload, pods),
+        };
+        // While nothing runs there is nothing to evict.
+        if scales_to_zero {
+            finding.ceiling = Action::Warn;
+        }
         return Some(finding);
     }
-    if at_budget && pods >= 2 && disruption.desired < 1 {
-        finding.place = "keeps nothing".to_owned();
+    if pods >= 2 && disruption.desired < 1 {
+        finding.place = format!("{place} keeps nothing");
         finding.observed = format!("{terms} keeps 0 of {count}");
-        finding.says = format!("lets all of {count} go at once with {terms}");
+        finding.says = match at {
+            None => format!("lets all of {count} go at once with {terms}"),
+            Some(_) => format!("leaves {count}, all of which {terms} lets go at once"),
+        };
         finding.required = "at least 1 pod kept".to_owned();
         finding.needs = "1 pod kept".to_owned();
-        finding.remedy = "Set spec.maxUnavailable: 1".to_owned();
+        finding.remedy = match at {
+            None => "Set spec.maxUnavailable: 1 and no minAvailable".to_owned(),
+            Some(_) => format!("Set maxUnavailable: 1 in PodDisruptionBudget {}", budget.name),
+        };
+        // Whoever adds pods to a budget that was right for one takes no pod from anybody.
+        if at.is_some() && !shrinks(context) {
+            finding.ceiling = Action::Warn;
+        }
         return Some(finding);
     }
     None
 }
 
-fn remedy(at_budget: bool, pods: i64, budget: &Budget, disruption: Disruption) -> String {
-    match (at_budget, pods) {
-        (true, 1) => "Set spec.minAvailable: 0, or run 2 replicas".to_owned(),
-        (true, _) => "Set spec.maxUnavailable: 1 and no minAvailable".to_owned(),
-        (false, _) if budget.min_available.is_some() => {
-            format!("Keep {} replicas", disruption.desired.saturating_add(1))
-        }
-        (false, _) => format!("Set maxUnavailable: 1 in PodDisruptionBudget {}", budget.name),
+/// Whether the request lowers what it sets: the replicas, or an autoscaler's minimum.
+fn shrinks(context: &Context<'_>) -> bool {
+    let minimum = |object: &Object<'_>| match &object.body {
+        Body::Autoscaler(spec) => Some(spec.minimum()),
+        _ => None,
+    };
+    let (before, now) = match context.workload() {
+        Some(workload) => (context.previous_replicas, Some(workload.replicas)),
+        None => (context.old.and_then(minimum), minimum(context.object)),
+    };
+    before.zip(now).is_some_and(|(before, now)| now < before)
+}
+
+/// What the author of a budget can do about it.
+fn more_room(budget: &Budget, pods: i64) -> String {
+    match (pods, budget.min_available) {
+        (1, Some(_)) => "Set spec.minAvailable: 0, or run 2 replicas".to_owned(),
+        (_, None) => "Set spec.maxUnavailable: 1".to_owned(),
+        (_, Some(_)) => "Set spec.maxUnavailable: 1 and no minAvailable".to_owned(),
     }
+}
+
+/// What can be done about it where the number of pods is decided.
+fn more_pods(context: &Context<'_>, budget: &Budget, workload: &Workload, pods: i64) -> String {
+    let Some(fewest) = Disruption::fewest_pods(budget) else {
+        return format!("Set maxUnavailable: 1 in PodDisruptionBudget {}", budget.name);
+    };
+    let availability = context.availability(workload);
+    // Several workloads may share the budget; this one makes up for what is lacking.
+    let replicas = availability.fewest_running().saturating_add(fewest.saturating_sub(pods));
+    match (&availability.autoscaler, context.autoscaler()) {
+        (_, Some(_)) => format!("Set {}: {replicas}", context.floor_path()),
+        (Some(autoscaler), None) => {
+            format!("Raise the minimum of {} {} to {replicas}", autoscaler.kind, autoscaler.name)
+        }
+        (None, None) => format!("Keep {replicas} replicas"),
+    }
+}
+
+/// What is wrong with a budget whatever it selects.
+fn never_allows(context: &Context<'_>, budget: &Budget) -> Option<Finding> {
+    if budget.selector.is_none() || Disruption::fewest_pods(budget).is_some() {
+        return None;
+    }
+    let terms = terms(budget);
+    let mut finding = context.finding(NAME, budget_path(budget));
+    finding.place = "room".to_owned();
+    finding.observed = format!("{terms} never allows a disruption");
+    finding.says = format!("never allows a disruption with {terms}");
+    finding.required = "at least 1 allowed disruption".to_owned();
+    finding.needs = "room to evict 1".to_owned();
+    finding.remedy = more_room(budget, 2);
+    Some(finding)
 }
 
 /// The eviction API refuses a pod that two budgets select (`registry/core/pod/storage/eviction.go`).
 fn overlap(context: &Context<'_>, workload: &Workload) -> Option<Finding> {
     let budgets = context.budgets_of(&workload.pod_labels);
-    if budgets.len() < 2 {
+    if budgets.len() < 2 || context.availability(workload).is_inactive() {
         return None;
     }
     let names: Vec<&str> = budgets.iter().map(|budget| budget.name.as_str()).collect();
     let names = names.join(", ");
-    let path = if context.budget().is_some() { "spec.selector" } else { "spec.template.metadata.labels" };
+    let path = match context.object.body {
+        Body::Budget(_) => "spec.selector",
+        Body::Scale(_) => "spec.replicas",
+        _ => "spec.template.metadata.labels",
+    };
     let mut finding = context.finding(NAME, path);
     finding.place = "overlap".to_owned();
     finding.severity = i64::try_from(budgets.len()).unwrap_or(i64::MAX);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Check, Context, Fix, Meta, Parameter, Rule, configure};
-use crate::facts::{Autoscaler, Workload};
+use crate::facts::{Autoscaler, Pause, Workload};
 use crate::manifest::strict::StrictError;
 use crate::object::{Body, Intent, Kind};
 use crate::verdict::{Action, Edit, Finding};
@@ -21,7 +21,9 @@ const META: Meta = Meta {
         object that sets the floor: `spec.replicas` of a workload without an autoscaler, `minReplicas` of a \
         HorizontalPodAutoscaler, `minReplicaCount` of a ScaledObject, and the `scale` subresource, so that \
         `kubectl scale` doesn't go round it. A workload at 0 is switched off and passes. A declared singleton \
-        passes: the rule `singleton` holds it at 1.\n\nReplicas that the author left unset are filled up to the \
+        passes: the rule `singleton` holds it at 1.\n\nAn HPA that KEDA makes is judged once, at its \
+        ScaledObject, where `idleReplicaCount` and the annotation `autoscaling.keda.sh/paused-replicas` count too. \
+        Replicas below the floor of an active autoscaler only warn: it scales back up.\n\nReplicas that the author left unset are filled up to the \
         minimum. On an update they keep the count that runs: taking `replicas` out of a manifest resets it \
         to 1 in the API, a classic outage. Clients that leave no trace of what the author sent (helm 3, \
         `kubectl create`) are judged by the 1 that the API filled in; see `unknownIntent`.",
@@ -84,7 +86,7 @@ impl Check for Parameters {
         if let Some(workload) = context.workload() {
             findings.extend(self.judge_workload(context, workload));
         } else if let Some(autoscaler) = context.autoscaler() {
-            findings.extend(self.judge_autoscaler(context, autoscaler));
+            self.judge_autoscaler(context, autoscaler, findings);
         }
     }
 }
@@ -94,15 +96,15 @@ impl Parameters {
         if context.singleton(workload.kind, &workload.name).is_some() {
             return None;
         }
-        let range = context.range(workload);
+        let range = context.availability(workload);
         if let Some(autoscaler) = &range.autoscaler {
-            return below_autoscaler(context, workload, autoscaler);
+            return below_autoscaler(context, workload, autoscaler, range.floor);
         }
         if range.is_inactive() {
             return self.stopped_below_minimum(context);
         }
         if range.floor >= self.minimum {
-            return None;
+            return taken_out(context, workload);
         }
         let intent = replicas_intent(context);
         let mut finding = context.finding(NAME, "spec.replicas");
@@ -142,44 +144,83 @@ impl Parameters {
         Some(finding)
     }
 
-    fn judge_autoscaler(&self, context: &Context<'_>, autoscaler: &Autoscaler) -> Option<Finding> {
-        let zero_is_fine = autoscaler.kind == Kind::ScaledObject && self.allow_scale_to_zero;
-        if autoscaler.minimum >= self.minimum || (autoscaler.minimum == 0 && zero_is_fine) {
-            return None;
-        }
+    /// An autoscaler may set several counts: its minimum, what it leaves when idle, what it was paused at.
+    fn judge_autoscaler(&self, context: &Context<'_>, autoscaler: &Autoscaler, findings: &mut Vec<Finding>) {
         let target = &autoscaler.target;
         let kind = Kind::from_group_kind(&target.group, &target.kind);
         if kind.is_some_and(|kind| context.singleton(kind, &target.name).is_some()) {
-            return None;
+            return;
         }
-        let Body::Autoscaler(spec) = &context.object.body else { return None };
-        let mut finding = context.finding(NAME, spec.minimum_path());
-        finding.severity = self.minimum - autoscaler.minimum;
-        finding.observed = autoscaler.minimum.to_string();
-        finding.required = self.minimum.to_string();
-        finding.says =
-            format!("lets {} {} go down to {}", target.kind, target.name, replicas(autoscaler.minimum));
-        finding.needs = self.minimum.to_string();
-        finding.remedy = if autoscaler.maximum < self.minimum {
-            format!(
-                "Set {}: {min} and {}: {min} or more",
-                spec.minimum_path(),
-                spec.maximum_path(),
-                min = self.minimum
-            )
-        } else {
-            format!("Set {}: {}", spec.minimum_path(), self.minimum)
+        let Body::Autoscaler(spec) = &context.object.body else { return };
+        let (minimum, zero_is_fine) = (self.minimum, spec.is_scaled() && self.allow_scale_to_zero);
+        let is_fine = |count: i64| count >= minimum || (count == 0 && zero_is_fine);
+        let down = |count| format!("lets {} {} go down to {}", target.kind, target.name, replicas(count));
+        let mut add = |path: &str, count: i64, says: String, remedy: String| {
+            let mut finding = context.finding(NAME, path);
+            finding.severity = minimum - count;
+            finding.observed = count.to_string();
+            finding.required = minimum.to_string();
+            finding.says = says;
+            finding.needs = minimum.to_string();
+            finding.remedy = remedy;
+            findings.push(finding);
         };
-        Some(finding)
+        if !is_fine(spec.minimum()) {
+            let (path, maximum_path) = (spec.minimum_path(), spec.maximum_path());
+            let remedy = if autoscaler.maximum < minimum {
+                format!("Set {path}: {minimum} and {maximum_path}: {minimum} or more")
+            } else {
+                format!("Set {path}: {minimum}")
+            };
+            add(path, spec.minimum(), down(spec.minimum()), remedy);
+        }
+        if let Some(idle) = spec.idle().filter(|&idle| !is_fine(idle)) {
+            let path = "spec.idleReplicaCount";
+            let says = format!("{} while no trigger is active", down(idle));
+            add(path, idle, says, format!("Leave {path} out"));
+        }
+        // A pause at 0 switches the workload off, as `spec.replicas: 0` does.
+        if let Some(Pause::At(count)) = autoscaler.pause.filter(|&pause| pause != Pause::At(0))
+            && count < minimum
+        {
+            let path = "metadata.annotations[autoscaling.keda.sh/paused-replicas]";
+            let says = format!("pauses {} {} at {}", target.kind, target.name, replicas(count));
+            add(path, count, says, format!("Pause it at {minimum}, or at 0 to switch it off"));
+        }
     }
+}
+
+/// Taking `replicas` out of a manifest resets it to 1 in the API, which may be enough for the minimum
+/// and yet not what anybody asked for.
+fn taken_out(context: &Context<'_>, workload: &Workload) -> Option<Finding> {
+    let before = context.previous_replicas.filter(|&before| before > workload.replicas)?;
+    if replicas_intent(context) != Intent::Unset {
+        return None;
+    }
+    let mut finding = context.finding(NAME, "spec.replicas");
+    finding.place = "taken-out".to_owned();
+    finding.ceiling = Action::Warn;
+    finding.severity = before - workload.replicas;
+    finding.observed = workload.replicas.to_string();
+    finding.required = before.to_string();
+    finding.says = format!("drops from {before} to {}, since spec.replicas was left out", workload.replicas);
+    finding.needs = format!("the {before} that run");
+    finding.remedy = format!("Set spec.replicas: {before}");
+    finding.fix.push(Edit::SetInteger("/spec/replicas".to_owned(), before));
+    Some(finding)
 }
 
 /// Replicas under an active autoscaler are its business; setting fewer than its floor only makes it
 /// scale back up. Replicas left unset would drop what runs to 1, so they keep the old count.
-fn below_autoscaler(context: &Context<'_>, workload: &Workload, autoscaler: &Autoscaler) -> Option<Finding> {
-    let keep = context.previous_replicas.unwrap_or(0).max(autoscaler.minimum);
+fn below_autoscaler(
+    context: &Context<'_>,
+    workload: &Workload,
+    autoscaler: &Autoscaler,
+    floor: i64,
+) -> Option<Finding> {
+    let keep = context.previous_replicas.unwrap_or(0).max(floor);
     let unset = replicas_intent(context) == Intent::Unset;
-    let lost = if unset { keep } else { autoscaler.minimum };
+    let lost = if unset { keep } else { floor };
     if workload.replicas >= lost || (!unset && context.old.is_none()) {
         return None;
     }
@@ -194,10 +235,13 @@ fn below_autoscaler(context: &Context<'_>, workload: &Workload, autoscaler: &Aut
         replicas(workload.replicas),
         autoscaler.kind,
         autoscaler.name,
-        autoscaler.minimum
+        floor
     );
     finding.needs = lost.to_string();
-    finding.remedy = "Leave spec.replicas out and let the autoscaler set it".to_owned();
+    finding.remedy = match context.object.body {
+        Body::Scale(_) => format!("Change the range of {} {} instead", autoscaler.kind, autoscaler.name),
+        _ => "Leave spec.replicas out and let the autoscaler set it".to_owned(),
+    };
     if unset {
         finding.fix.push(Edit::SetInteger("/spec/replicas".to_owned(), keep));
     }

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::context::SINGLETON_ANNOTATION;
 use super::{Check, Context, Fix, Meta, Rule, configure};
-use crate::availability::rollout_peak;
-use crate::facts::{RolloutStrategy, Workload};
+use crate::availability::Rollout;
+use crate::facts::{Pause, RolloutStrategy, Workload};
 use crate::manifest::strict::StrictError;
 use crate::object::{Body, Intent, Kind};
 use crate::verdict::{Action, Edit, Finding};
@@ -23,8 +24,9 @@ const META: Meta = Meta {
         its own with the annotation `plimsoll.dev/singleton` (`\"true\"` or the reason).\n\nOne replica is not \
         enough: a rolling update with a surge starts the second pod before the first has ended, so the strategy \
         must be `Recreate`. With `maxSurge: 0` the old pod may still be terminating when the new one starts, \
-        which warns. A strategy that the author left unset becomes `Recreate`. An autoscaler over a singleton is \
-        refused at the autoscaler.\n\nNo admission can promise more than the API's intent: a node that loses \
+        which warns; a StatefulSet never starts a pod before its predecessor has ended. A strategy that the author left unset becomes `Recreate`. An autoscaler over a singleton is \
+        refused at the autoscaler. Taking the annotation away warns, and the workload is held to the other rules at \
+        once.\n\nNo admission can promise more than the API's intent: a node that loses \
         its network keeps its pod running while the replacement starts. What really must not run twice takes a \
         Lease.",
     bad: include_str!("singleton/bad.yaml"),
@@ -55,7 +57,10 @@ impl Rule for Singleton {
 impl Check for Parameters {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
         if let Some(workload) = context.workload() {
-            let Some(reason) = context.singleton(workload.kind, &workload.name) else { return };
+            let Some(reason) = context.singleton(workload.kind, &workload.name) else {
+                findings.extend(no_longer(context));
+                return;
+            };
             findings.extend(too_many(context, workload, &reason));
             findings.extend(overlap(context, workload, &reason));
         } else if let Some(autoscaler) = context.autoscaler() {
@@ -63,49 +68,82 @@ impl Check for Parameters {
             let Some(kind) = Kind::from_group_kind(&target.group, &target.kind) else { return };
             let Some(reason) = context.singleton(kind, &target.name) else { return };
             let Body::Autoscaler(spec) = &context.object.body else { return };
-            if autoscaler.maximum > 1 {
-                let mut finding = context.finding(NAME, spec.maximum_path());
-                finding.severity = autoscaler.maximum;
-                finding.observed = autoscaler.maximum.to_string();
+            let mut add = |path: &str, count: i64, says: &str, remedy: String| {
+                let mut finding = context.finding(NAME, path);
+                finding.severity = count;
+                finding.observed = count.to_string();
                 finding.required = "1".to_owned();
-                finding.says = format!("can scale {} {} to {}", target.kind, target.name, autoscaler.maximum);
+                finding.says = format!("{says} {} {} to {count}", target.kind, target.name);
                 finding.needs = format!("1 at most, since {reason}");
-                finding.remedy = format!("Delete it or set {}: 1", spec.maximum_path());
+                finding.remedy = remedy;
                 findings.push(finding);
+            };
+            if autoscaler.maximum > 1 {
+                let path = spec.maximum_path();
+                add(path, autoscaler.maximum, "can scale", format!("Delete it or set {path}: 1"));
+            }
+            if let Some(Pause::At(count)) = autoscaler.pause
+                && count > 1
+            {
+                let path = "metadata.annotations[autoscaling.keda.sh/paused-replicas]";
+                add(path, count, "is paused and sets", "Pause it at 1 or 0".to_owned());
             }
         }
     }
 }
 
-fn too_many(context: &Context<'_>, workload: &Workload, reason: &str) -> Option<Finding> {
-    let range = context.range(workload);
-    if range.ceiling <= 1 && workload.replicas <= 1 {
-        return None;
-    }
-    let ceiling = range.ceiling.max(workload.replicas);
-    let mut finding = context.finding(NAME, "spec.replicas");
-    finding.severity = ceiling;
-    finding.observed = ceiling.to_string();
-    finding.required = "1".to_owned();
-    finding.needs = format!("1 at most, since {reason}");
-    if workload.replicas > 1 {
-        finding.says = format!("has {} replicas", workload.replicas);
-        finding.remedy = "Keep spec.replicas at 1".to_owned();
-    } else if let Some(autoscaler) = &range.autoscaler {
-        finding.says = format!("is scaled up to {ceiling} by {} {}", autoscaler.kind, autoscaler.name);
-        finding.remedy = format!("Delete {} {}", autoscaler.kind, autoscaler.name);
-    }
+/// Whoever takes the annotation away lifts the promise, which may be right; what is left must keep
+/// the other rules, and nobody should do it by accident.
+fn no_longer(context: &Context<'_>) -> Option<Finding> {
+    let Body::Workload(_) = &context.object.body else { return None };
+    let reason = context.was_annotated()?;
+    let mut finding = context.finding(NAME, format!("metadata.annotations[{SINGLETON_ANNOTATION}]"));
+    finding.ceiling = Action::Warn;
+    finding.observed = "removed".to_owned();
+    finding.required = reason;
+    finding.says = "is no longer declared a singleton".to_owned();
+    finding.needs = "the declaration, or a workload that may run twice".to_owned();
+    finding.remedy = format!("Put {SINGLETON_ANNOTATION} back unless it may run twice now");
     Some(finding)
 }
 
-/// Whether a rollout starts the second pod before the first has ended. A scale changes no strategy.
+/// Its own count, and what an autoscaler may make of it: a place each, so that a count is new where only
+/// the autoscaler was there before. A scale changes no autoscaler.
+fn too_many(context: &Context<'_>, workload: &Workload, reason: &str) -> Vec<Finding> {
+    let add = |place: &str, count: i64, says: String, remedy: String| {
+        let mut finding = context.finding(NAME, "spec.replicas");
+        finding.place = place.to_owned();
+        finding.severity = count;
+        finding.observed = count.to_string();
+        finding.required = "1".to_owned();
+        finding.says = says;
+        finding.needs = format!("1 at most, since {reason}");
+        finding.remedy = remedy;
+        finding
+    };
+    let mut findings = Vec::new();
+    if workload.replicas > 1 {
+        let says = format!("has {} replicas", workload.replicas);
+        findings.push(add("replicas", workload.replicas, says, "Keep spec.replicas at 1".to_owned()));
+    }
+    let availability = context.availability(workload);
+    if let (Some(autoscaler), Body::Workload(_)) = (&availability.autoscaler, &context.object.body)
+        && availability.ceiling > 1
+    {
+        let (ceiling, autoscaler) =
+            (availability.ceiling, format!("{} {}", autoscaler.kind, autoscaler.name));
+        let says = format!("is scaled up to {ceiling} by {autoscaler}");
+        findings.push(add("autoscaler", ceiling, says, format!("Delete {autoscaler}")));
+    }
+    findings
+}
+
+/// Whether a rollout starts the second pod before the first has ended. A scale changes no strategy, so
+/// a workload that is switched off is held to it too: a scale may switch it on at any time.
 fn overlap(context: &Context<'_>, workload: &Workload, reason: &str) -> Option<Finding> {
     let Body::Workload(spec) = &context.object.body else { return None };
     let RolloutStrategy::Rolling(_) = workload.strategy else { return None };
-    if workload.replicas == 0 {
-        return None;
-    }
-    let peak = rollout_peak(workload.strategy, 1);
+    let peak = Rollout::of(workload.strategy, 1).peak;
     let mut finding = context.finding(NAME, "spec.strategy");
     finding.severity = peak;
     finding.required = "Recreate".to_owned();
