@@ -4,6 +4,7 @@
 //! function from policy parameters to a [`Check`]. A check looks at one [`Context`] and says what is
 //! wrong and how to mend it. Whether that denies, warns, or is waived is the engine's business.
 
+mod autoscaler_range;
 mod context;
 mod cron_interval;
 mod disruption_budget;
@@ -27,6 +28,7 @@ use crate::verdict::{Action, Finding};
 pub const RULES: &[&dyn Rule] = &[
     &min_replicas::MinReplicas,
     &singleton::Singleton,
+    &autoscaler_range::AutoscalerRange,
     &disruption_budget::DisruptionBudget,
     &read_only_root_filesystem::ReadOnlyRootFilesystem,
     &tmp_volume::TmpVolume,

@@ -145,7 +145,17 @@ impl<'p> Waivers<'p> {
     /// for an autoscaler or a budget that acts on the object.
     fn is_judged_here(&self, rule: &str) -> bool {
         let is_on = self.policies.iter().any(|policy| policy.rules.iter().any(|r| r.meta.name == rule));
-        is_on && !matches!(rule, "min-replicas" | "singleton" | "disruption-budget")
+        let of_partners = [
+            "autoscaler-range",
+            "disruption-budget",
+            "has-disruption-budget",
+            "min-replicas",
+            "rollout-availability",
+            "single-writer-volume",
+            "singleton",
+            "spread",
+        ];
+        is_on && !of_partners.contains(&rule)
     }
 
     fn assess(&self, rule: &str, text: &str) -> Assessed {
