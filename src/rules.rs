@@ -8,6 +8,7 @@ mod autoscaler_range;
 mod context;
 mod cron_interval;
 mod disruption_budget;
+mod has_disruption_budget;
 mod min_replicas;
 mod protected_namespace;
 mod read_only_root_filesystem;
@@ -30,6 +31,7 @@ pub const RULES: &[&dyn Rule] = &[
     &singleton::Singleton,
     &autoscaler_range::AutoscalerRange,
     &disruption_budget::DisruptionBudget,
+    &has_disruption_budget::HasDisruptionBudget,
     &read_only_root_filesystem::ReadOnlyRootFilesystem,
     &tmp_volume::TmpVolume,
     &cron_interval::CronInterval,
