@@ -12,6 +12,7 @@ mod has_disruption_budget;
 mod min_replicas;
 mod protected_namespace;
 mod read_only_root_filesystem;
+mod rollout_availability;
 mod singleton;
 mod tmp_volume;
 
@@ -32,6 +33,7 @@ pub const RULES: &[&dyn Rule] = &[
     &autoscaler_range::AutoscalerRange,
     &disruption_budget::DisruptionBudget,
     &has_disruption_budget::HasDisruptionBudget,
+    &rollout_availability::RolloutAvailability,
     &read_only_root_filesystem::ReadOnlyRootFilesystem,
     &tmp_volume::TmpVolume,
     &cron_interval::CronInterval,
