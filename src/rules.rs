@@ -13,6 +13,7 @@ mod min_replicas;
 mod protected_namespace;
 mod read_only_root_filesystem;
 mod rollout_availability;
+mod single_writer_volume;
 mod singleton;
 mod tmp_volume;
 
@@ -34,6 +35,7 @@ pub const RULES: &[&dyn Rule] = &[
     &disruption_budget::DisruptionBudget,
     &has_disruption_budget::HasDisruptionBudget,
     &rollout_availability::RolloutAvailability,
+    &single_writer_volume::SingleWriterVolume,
     &read_only_root_filesystem::ReadOnlyRootFilesystem,
     &tmp_volume::TmpVolume,
     &cron_interval::CronInterval,
