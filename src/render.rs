@@ -110,6 +110,7 @@ fn fixed(judged: &Judged) -> String {
         Edit::SetInteger(pointer, value) => format!("{}: {value}", field(pointer)),
         Edit::SetBoolean(pointer, value) => format!("{}: {value}", field(pointer)),
         Edit::SetType(pointer, kind) => format!("{}: {kind}", field(pointer)),
+        Edit::Spread { .. } => "a soft topologySpreadConstraint over hostnames".to_owned(),
         Edit::MountTmp { size_limit, .. } => format!("a {size_limit} emptyDir at /tmp"),
     });
     let mut words: Vec<String> = words.collect();

@@ -15,6 +15,7 @@ mod read_only_root_filesystem;
 mod rollout_availability;
 mod single_writer_volume;
 mod singleton;
+mod spread;
 mod tmp_volume;
 
 use std::fmt;
@@ -36,6 +37,7 @@ pub const RULES: &[&dyn Rule] = &[
     &has_disruption_budget::HasDisruptionBudget,
     &rollout_availability::RolloutAvailability,
     &single_writer_volume::SingleWriterVolume,
+    &spread::Spread,
     &read_only_root_filesystem::ReadOnlyRootFilesystem,
     &tmp_volume::TmpVolume,
     &cron_interval::CronInterval,

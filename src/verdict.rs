@@ -3,6 +3,7 @@
 //! A leaf of the module tree. Rules make [`Finding`]s, the engine judges them into [`Judged`] ones,
 //! `render` turns those into lines for people and `audit` into lines for machines.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,13 @@ pub enum Edit {
     SetBoolean(String, bool),
     /// Replace the object at a JSON pointer by `{"type": …}`.
     SetType(String, &'static str),
+    /// Ask for the pods at a JSON pointer to be spread over nodes as far as possible.
+    Spread {
+        /// Pointer to the pod spec.
+        pod: String,
+        /// The labels that make up the workload's selector.
+        labels: BTreeMap<String, String>,
+    },
     /// Give the container at a JSON pointer a bounded emptyDir at `/tmp`, shared within the pod at
     /// the second pointer. The third value is its sizeLimit, a Kubernetes quantity.
     MountTmp {

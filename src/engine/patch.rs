@@ -30,6 +30,15 @@ pub(super) fn build(text: &str, edits: &[Edit]) -> Option<Vec<PatchOperation>> {
             Edit::SetInteger(pointer, value) => builder.set_at_least(pointer, *value)?,
             Edit::SetBoolean(pointer, value) => builder.set(pointer, json!(value))?,
             Edit::SetType(pointer, kind) => builder.set(pointer, json!({ "type": kind }))?,
+            Edit::Spread { pod, labels } => builder.set(
+                &format!("{pod}/topologySpreadConstraints"),
+                json!([{
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": labels},
+                }]),
+            )?,
             Edit::MountTmp { container, pod, size_limit } => builder.mount_tmp(container, pod, size_limit)?,
         }
     }
