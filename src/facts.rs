@@ -64,6 +64,14 @@ pub enum RolloutStrategy {
     Rolling(RollingUpdate),
 }
 
+impl RolloutStrategy {
+    /// What a Deployment gets that names no strategy (`SetDefaults_Deployment`): a rolling update by 25 %.
+    pub const DEFAULT: Self = Self::Rolling(RollingUpdate {
+        max_surge: Some(Count::Percent(25)),
+        max_unavailable: Some(Count::Percent(25)),
+    });
+}
+
 /// An autoscaler.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Autoscaler {

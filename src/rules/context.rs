@@ -233,7 +233,8 @@ impl<'c> Context<'c> {
     /// The workload that an autoscaler scales; `None` if it isn't there (yet).
     pub fn target(&self, autoscaler: &Autoscaler) -> Option<Arc<Workload>> {
         let kind = Kind::from_group_kind(&autoscaler.target.group, &autoscaler.target.kind)?;
-        if !kind.scales() {
+        // Nobody watches other kinds, and nobody may read them.
+        if !matches!(kind, Kind::Deployment | Kind::StatefulSet) {
             return None;
         }
         let reference = Reference::Object(kind, autoscaler.target.name.clone());

@@ -58,7 +58,7 @@ impl Check for Parameters {
                 findings.push(selects_nothing(context, budget));
             } else {
                 findings.extend(judge(context, budget, None));
-                findings.extend(selected.iter().find_map(|workload| overlap(context, workload)));
+                findings.extend(selected.iter().filter_map(|workload| overlap(context, workload)));
             }
             return;
         }
@@ -104,7 +104,11 @@ fn judge(context: &Context<'_>, budget: &Budget, at: Option<&Workload>) -> Optio
     }
     let disruption = Disruption::of(budget, pods);
     let path = if at.is_some() { context.floor_path() } else { budget_path(budget) };
-    let place = at.map_or_else(|| "room".to_owned(), |_| format!("budget {}", budget.name));
+    // Room for other pods is another promise, so the place names whose.
+    let place = at.map_or_else(
+        || format!("room for {}", names(context, budget)),
+        |_| format!("budget {}", budget.name),
+    );
     let terms = match at {
         Some(_) => format!("PodDisruptionBudget {} with {}", budget.name, terms(budget)),
         None => terms(budget),
@@ -151,6 +155,14 @@ fn judge(context: &Context<'_>, budget: &Budget, at: Option<&Workload>) -> Optio
         return Some(finding);
     }
     None
+}
+
+/// The workloads that a budget selects, in a fixed order.
+fn names(context: &Context<'_>, budget: &Budget) -> String {
+    let selected = context.selected(budget.selector.as_ref());
+    let mut names: Vec<String> = selected.iter().map(|w| format!("{} {}", w.kind, w.name)).collect();
+    names.sort_unstable();
+    names.join(", ")
 }
 
 /// Whether the request lowers what it sets: the replicas, or an autoscaler's minimum.
@@ -222,7 +234,7 @@ fn overlap(context: &Context<'_>, workload: &Workload) -> Option<Finding> {
         _ => "spec.template.metadata.labels",
     };
     let mut finding = context.finding(NAME, path);
-    finding.place = "overlap".to_owned();
+    finding.place = format!("overlap of {names} over {} {}", workload.kind, workload.name);
     finding.severity = i64::try_from(budgets.len()).unwrap_or(i64::MAX);
     finding.observed = names.clone();
     finding.required = "one budget".to_owned();

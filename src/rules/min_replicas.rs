@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Check, Context, Fix, Meta, Parameter, Rule, configure};
+use super::{Check, Context, Fix, Meta, Parameter, Rule};
 use crate::facts::{Autoscaler, Pause, Workload};
-use crate::manifest::strict::StrictError;
+use crate::manifest::strict::{self, StrictError};
 use crate::object::{Body, Intent, Kind};
 use crate::verdict::{Action, Edit, Finding};
 
@@ -77,7 +77,13 @@ impl Rule for MinReplicas {
     }
 
     fn configure(&self, parameters: &Value) -> Result<Box<dyn Check>, StrictError> {
-        configure::<Parameters>(parameters)
+        let parameters: Parameters = strict::from_value(parameters)?;
+        // `spec.replicas` is an int32; what is filled in has to fit.
+        if !(1..=i64::from(i32::MAX)).contains(&parameters.minimum) {
+            let problem = format!("expected a whole number from 1 to {}", i32::MAX);
+            return Err(StrictError::other("/minimum", problem));
+        }
+        Ok(Box::new(parameters))
     }
 }
 
@@ -108,7 +114,7 @@ impl Parameters {
         }
         let intent = replicas_intent(context);
         let mut finding = context.finding(NAME, "spec.replicas");
-        finding.severity = self.minimum - range.floor;
+        finding.severity = self.minimum.saturating_sub(range.floor);
         finding.observed = range.floor.to_string();
         finding.required = self.minimum.to_string();
         finding.says = format!("has {}", replicas(range.floor));
@@ -157,7 +163,9 @@ impl Parameters {
         let down = |count| format!("lets {} {} go down to {}", target.kind, target.name, replicas(count));
         let mut add = |path: &str, count: i64, says: String, remedy: String| {
             let mut finding = context.finding(NAME, path);
-            finding.severity = minimum - count;
+            // Another target is another promise.
+            finding.place = format!("{path} for {} {}", target.kind, target.name);
+            finding.severity = minimum.saturating_sub(count);
             finding.observed = count.to_string();
             finding.required = minimum.to_string();
             finding.says = says;
@@ -200,7 +208,7 @@ fn taken_out(context: &Context<'_>, workload: &Workload) -> Option<Finding> {
     let mut finding = context.finding(NAME, "spec.replicas");
     finding.place = "taken-out".to_owned();
     finding.ceiling = Action::Warn;
-    finding.severity = before - workload.replicas;
+    finding.severity = before.saturating_sub(workload.replicas);
     finding.observed = workload.replicas.to_string();
     finding.required = before.to_string();
     finding.says = format!("drops from {before} to {}, since spec.replicas was left out", workload.replicas);
@@ -227,7 +235,7 @@ fn below_autoscaler(
     let mut finding = context.finding(NAME, "spec.replicas");
     finding.place = "below-autoscaler".to_owned();
     finding.ceiling = Action::Warn;
-    finding.severity = lost - workload.replicas;
+    finding.severity = lost.saturating_sub(workload.replicas);
     finding.observed = workload.replicas.to_string();
     finding.required = lost.to_string();
     finding.says = format!(

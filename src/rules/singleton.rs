@@ -70,6 +70,7 @@ impl Check for Parameters {
             let Body::Autoscaler(spec) = &context.object.body else { return };
             let mut add = |path: &str, count: i64, says: &str, remedy: String| {
                 let mut finding = context.finding(NAME, path);
+                finding.place = format!("{path} for {} {}", target.kind, target.name);
                 finding.severity = count;
                 finding.observed = count.to_string();
                 finding.required = "1".to_owned();
@@ -158,7 +159,8 @@ fn overlap(context: &Context<'_>, workload: &Workload, reason: &str) -> Option<F
         finding.says = "may start the new pod while the old one is still terminating".to_owned();
     }
     let is_set = spec.strategy.kind.is_some() || spec.strategy.rolling_update.is_some();
-    if context.intent(&["spec", "strategy"], is_set) == Intent::Unset {
+    let is_default = context.manifest || workload.strategy == RolloutStrategy::DEFAULT;
+    if is_default && context.intent(&["spec", "strategy"], is_set) == Intent::Unset {
         finding.fix.push(Edit::SetType("/spec/strategy".to_owned(), "Recreate"));
     }
     Some(finding)
