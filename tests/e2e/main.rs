@@ -13,6 +13,7 @@
 #[path = "../controlplane/harness.rs"]
 mod controlplane;
 
+mod availability;
 mod existing;
 mod stability;
 mod systems;
