@@ -2,7 +2,7 @@
 
 use super::{every::EveryError, field::Field, zone::ZoneError};
 
-/// Why a schedule is not valid.
+/// Why a schedule is not valid. Each message is whole: no cause has to be printed behind it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
@@ -26,7 +26,6 @@ pub enum ScheduleError {
         /// The item of its comma list.
         item: String,
         /// What is wrong with it.
-        #[source]
         problem: FieldProblem,
     },
     /// A word after `@` that is none of the known ones.
@@ -41,7 +40,6 @@ pub enum ScheduleError {
         /// What stands after `@every `.
         text: String,
         /// What is wrong with it.
-        #[source]
         problem: EveryError,
     },
     /// `TZ=` without a blank after the zone.

@@ -117,17 +117,19 @@ impl Gap {
     /// Both runs and their distance: `59 minutes past and on the hour: 1 minute apart`.
     #[must_use]
     pub fn explain(self) -> String {
-        let (apart, first, second) = match self {
-            Self::Never => return "it never fires".to_owned(),
-            Self::Even { apart } => return format!("always {} apart", spell_duration(apart)),
-            Self::Between { apart, first, second } => (apart, first, second),
-        };
+        match (self.apart().map(spell_duration), self.runs()) {
+            (None, _) => "it never fires".to_owned(),
+            (Some(apart), None) => format!("always {apart} apart"),
+            (Some(apart), Some(runs)) => format!("{runs}: {apart} apart"),
+        }
+    }
+
+    /// Both runs, where not any two will do: `59 minutes past and on the hour`.
+    #[must_use]
+    pub fn runs(self) -> Option<String> {
+        let Self::Between { first, second, .. } = self else { return None };
         let next_day = first.detail == Detail::Time && first.at.date() != second.at.date();
-        format!(
-            "{first} and {second}{}: {} apart",
-            if next_day { " the next day" } else { "" },
-            spell_duration(apart),
-        )
+        Some(format!("{first} and {second}{}", if next_day { " the next day" } else { "" }))
     }
 }
 
@@ -230,7 +232,9 @@ impl RunsPerDay {
     pub(super) fn every(delay: Duration) -> Self {
         // A delay is at least one second.
         let seconds = delay.as_secs().max(1);
-        Self { most: 86_400_u64.div_ceil(seconds), average: 86_400.0 / delay.as_secs_f64() }
+        // Jobs are named after the minute that they are due, so one a minute is the most there is.
+        let most = 86_400_u64.div_ceil(seconds).min(MINUTES_PER_DAY.into());
+        Self { most, average: (86_400.0 / delay.as_secs_f64()).min(f64::from(MINUTES_PER_DAY)) }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{
     Kind, Schedule,
     field::{Field, Set},
+    gap::Gaps,
     names::runs,
     spec::Spec,
     words::even,
@@ -42,14 +43,17 @@ impl Schedule {
                 Self::proposed(format!("@every {}", go_duration(seconds)), minimum)
             }
             Kind::Spec(spec) => {
-                let mut choices = candidates(spec, minimum).into_iter();
-                choices.find_map(|[minute, hour]| {
-                    let [_, _, days @ ..] = spec.texts();
-                    let fields = [&minute, &hour].into_iter().chain(days);
-                    let fields: Vec<&str> = fields.map(String::as_str).collect();
-                    let prefix = self.prefix().unwrap_or_default();
-                    Self::proposed(format!("{prefix}{}", fields.join(" ")), minimum)
-                })
+                let passes = |choice: &Choice| {
+                    let gap =
+                        spec.at_times(&choice.minute, choice.hour.as_deref()).map(|spec| Gaps::of(&spec));
+                    gap.is_some_and(|gaps| gaps.min.apart() >= Some(minimum))
+                };
+                let choice = candidates(spec, minimum).into_iter().find(passes)?;
+                let [_, hour, days @ ..] = spec.texts();
+                let times = [&choice.minute, choice.hour.as_ref().unwrap_or(hour)];
+                let fields: Vec<&str> = times.into_iter().chain(days).map(String::as_str).collect();
+                let prefix = self.prefix().unwrap_or_default();
+                Self::proposed(format!("{prefix}{}", fields.join(" ")), minimum)
             }
         }
     }
@@ -64,8 +68,16 @@ impl Schedule {
     }
 }
 
+/// A minute and an hour field to try. The other fields, and an hour field that stays, are not read
+/// again: each may be as long as an object.
+struct Choice {
+    minute: String,
+    /// None where it stays.
+    hour: Option<String>,
+}
+
 /// Minute and hour fields to try, the nearest first.
-fn candidates(spec: &Spec, minimum: Duration) -> Vec<[String; 2]> {
+fn candidates(spec: &Spec, minimum: Duration) -> Vec<Choice> {
     let [minute, hour, ..] = spec.texts();
     let minutes_apart = ceiling(minimum, 60);
     let hours_apart = ceiling(minimum, 3_600);
@@ -74,11 +86,12 @@ fn candidates(spec: &Spec, minimum: Duration) -> Vec<[String; 2]> {
 
     let one = |set: Set| set.first().map(|value| value.to_string()).unwrap_or_default();
     let (one_minute, one_hour) = (one(spec.minutes), one(spec.hours));
-    let mut candidates: Vec<[String; 2]> = Vec::new();
-    candidates.extend(fewer_minutes.into_iter().map(|minute| [minute, hour.clone()]));
-    candidates.push([one_minute.clone(), hour.clone()]);
-    candidates.extend(fewer_hours.into_iter().map(|hour| [one_minute.clone(), hour]));
-    candidates.push([one_minute, one_hour]);
+    let mut candidates: Vec<Choice> = Vec::new();
+    candidates.extend(fewer_minutes.into_iter().map(|minute| Choice { minute, hour: None }));
+    candidates.push(Choice { minute: one_minute.clone(), hour: None });
+    let at_one_minute = |hour| Choice { minute: one_minute.clone(), hour: Some(hour) };
+    candidates.extend(fewer_hours.into_iter().map(at_one_minute));
+    candidates.push(at_one_minute(one_hour));
     candidates
 }
 

@@ -33,6 +33,14 @@ fn schedule() -> impl Strategy<Value = String> {
         .prop_map(|(a, b, c, d, e)| format!("{a} {b} {c} {d} {e}"))
 }
 
+/// A valid schedule of up to several KB.
+fn long_schedule() -> impl Strategy<Value = String> {
+    let fields = Field::ALL.map(|of| proptest::collection::vec(field(of), 1..200));
+    let [minute, hour, day_of_month, month, day_of_week] = fields;
+    (minute, hour, day_of_month, month, day_of_week)
+        .prop_map(|(a, b, c, d, e)| [a, b, c, d, e].map(|items| items.join(",")).join(" "))
+}
+
 /// The smallest gap by looking at every day of the calendar.
 fn scanned(spec: &Spec) -> Option<u32> {
     let times: Vec<u32> = spec
@@ -94,6 +102,36 @@ proptest! {
         text in "(TZ=|CRON_TZ=|@every |@)?[ *?/,0-9a-zİ.+µ\u{a0}-]{0,40}"
     ) {
         let _ = Schedule::parse(&text);
+    }
+
+    // Megabytes fit into a CronJob; a few KB are enough to see that nothing grows faster than the text.
+    #[test]
+    fn long_schedules_are_read_and_told_in_no_time(text in long_schedule()) {
+        let began = std::time::Instant::now();
+        let schedule = Schedule::parse(&text).unwrap();
+        let _ = (schedule.describe(), schedule.field_words(), schedule.runs_per_day());
+        let _ = (schedule.gaps().min.explain(), schedule.gaps().max.explain());
+        let _ = schedule.nearest_passing(Duration::from_secs(300));
+        // Without optimisation, and with the machine to others; a few milliseconds are what is seen.
+        prop_assert!(began.elapsed() < Duration::from_secs(5), "{} bytes", text.len());
+    }
+
+    // The bound on a walk is there for what nobody thought of. What is known needs a tenth of it: the
+    // days of six years, and their months, and the hours and minutes at the end.
+    #[test]
+    fn walks_are_short(
+        text in schedule(),
+        after in -5_000_000_000_i64..9_000_000_000,
+        name in proptest::sample::select(vec![
+            "UTC", "Pacific/Apia", "America/New_York", "Africa/Casablanca", "Australia/Lord_Howe",
+        ]),
+    ) {
+        let schedule = Schedule::parse(&text).unwrap();
+        // What never fires is known without a walk.
+        prop_assume!(!schedule.never_fires());
+        let after = Timestamp::from_second(after).unwrap();
+        let steps = super::walk::steps(schedule.spec().unwrap(), after, &zone(name).unwrap());
+        prop_assert!(steps <= 2_500, "{} steps", steps);
     }
 
     #[test]
@@ -158,5 +196,17 @@ proptest! {
             last = firing.at.timestamp();
         }
         prop_assert_eq!(next.end == End::NeverFires, schedule.never_fires());
+    }
+}
+
+#[test]
+fn what_is_said_often_means_the_same() {
+    let long = |item: &str| format!("{} * * * *", vec![item; 4_096 / (item.len() + 1)].join(","));
+    for item in ["*", "*/2", "0-59", "?", "7", "*-x", "59,0", ",", "0-59/59", "+5"] {
+        let text = long(item);
+        let schedule = Schedule::parse(&text).unwrap();
+        let short = Schedule::parse(&format!("{item} * * * *")).unwrap();
+        assert_eq!(schedule.gaps(), short.gaps(), "{item}");
+        assert_eq!(schedule.describe(), short.describe(), "{item}");
     }
 }

@@ -60,6 +60,16 @@ impl Spec {
         })
     }
 
+    /// The same days at other times, or, without an hour, in the same hours. It has no texts.
+    pub(super) fn at_times(&self, minute: &str, hour: Option<&str>) -> Option<Self> {
+        Some(Self {
+            texts: Default::default(),
+            minutes: Field::Minute.parse(minute).ok()?,
+            hours: hour.map_or(Ok(self.hours), |hour| Field::Hour.parse(hour)).ok()?,
+            ..*self
+        })
+    }
+
     /// The text of each field; for a descriptor the text it stands for.
     #[must_use]
     pub const fn texts(&self) -> &[String; 5] {

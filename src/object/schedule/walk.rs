@@ -53,15 +53,27 @@ enum Pass {
 
 /// The first firing after an instant.
 pub(super) fn next(spec: &Spec, after: Timestamp, zone: &TimeZone) -> Arrival {
+    go(spec, after, zone).0
+}
+
+/// The first firing after an instant, and how many steps are left of those that a walk may take.
+fn go(spec: &Spec, after: Timestamp, zone: &TimeZone) -> (Arrival, u32) {
     let second = after.as_nanosecond().div_euclid(1_000_000_000);
     // The range of a timestamp is far within 64 bits.
     let unix = i64::try_from(second).unwrap_or(i64::MAX).saturating_add(1);
     let mut walk = Walk { unix, wall: DateTime::MIN, zone, steps_left: MOST_STEPS, added: false };
-    match walk.search(spec) {
+    let arrival = match walk.search(spec) {
         Ok(true) => Timestamp::from_second(walk.unix).map_or(Arrival::Nowhere, Arrival::At),
         Ok(false) | Err(Halt::EndOfCalendar) => Arrival::Nowhere,
         Err(Halt::Still(day)) => Arrival::Stuck(day),
-    }
+    };
+    (arrival, walk.steps_left)
+}
+
+/// How many steps the walk to the first firing takes.
+#[cfg(test)]
+pub(super) fn steps(spec: &Spec, after: Timestamp, zone: &TimeZone) -> u32 {
+    MOST_STEPS - go(spec, after, zone).1
 }
 
 impl Walk<'_> {
