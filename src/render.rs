@@ -109,6 +109,7 @@ fn fixed(judged: &Judged) -> String {
     let words = judged.finding.fix.iter().map(|edit| match edit {
         Edit::SetInteger(pointer, value) => format!("{}: {value}", field(pointer)),
         Edit::SetBoolean(pointer, value) => format!("{}: {value}", field(pointer)),
+        Edit::SetText(pointer, value) => format!("{}: {value}", field(pointer)),
         Edit::SetType(pointer, kind) => format!("{}: {kind}", field(pointer)),
         Edit::Spread { .. } => "a soft topologySpreadConstraint over hostnames".to_owned(),
         Edit::MountTmp { size_limit, .. } => format!("a {size_limit} emptyDir at /tmp"),

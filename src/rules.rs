@@ -7,6 +7,7 @@
 mod autoscaler_range;
 mod context;
 mod cron_interval;
+mod cron_overlap;
 mod disruption_budget;
 mod has_disruption_budget;
 mod min_replicas;
@@ -42,6 +43,7 @@ pub const RULES: &[&dyn Rule] = &[
     &tmp_volume::TmpVolume,
     &cron_interval::CronInterval,
     &protected_namespace::ProtectedNamespace,
+    &cron_overlap::CronOverlap,
 ];
 
 /// The rule of a name.
@@ -72,6 +74,8 @@ pub trait Check: fmt::Debug + Send + Sync {
 pub enum Fix {
     /// It does unless a policy says `fix: false`.
     Always,
+    /// It does where a policy says `fix: true`.
+    OptIn,
     /// It can't.
     Never,
 }

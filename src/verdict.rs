@@ -119,6 +119,8 @@ pub enum Edit {
     SetInteger(String, i64),
     /// Set the boolean at a JSON pointer.
     SetBoolean(String, bool),
+    /// Set the string at a JSON pointer.
+    SetText(String, String),
     /// Replace the object at a JSON pointer by `{"type": …}`.
     SetType(String, &'static str),
     /// Ask for the pods at a JSON pointer to be spread over nodes as far as possible.

@@ -29,6 +29,7 @@ pub(super) fn build(text: &str, edits: &[Edit]) -> Option<Vec<PatchOperation>> {
         match edit {
             Edit::SetInteger(pointer, value) => builder.set_at_least(pointer, *value)?,
             Edit::SetBoolean(pointer, value) => builder.set(pointer, json!(value))?,
+            Edit::SetText(pointer, value) => builder.set(pointer, json!(value))?,
             Edit::SetType(pointer, kind) => builder.set(pointer, json!({ "type": kind }))?,
             Edit::Spread { pod, labels } => builder.set(
                 &format!("{pod}/topologySpreadConstraints"),

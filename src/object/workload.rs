@@ -23,6 +23,9 @@ pub struct Workload<'a> {
     /// A StatefulSet's strategy.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub update_strategy: UpdateStrategy<'a>,
+    /// How many seconds a Job may take, all its pods and their retries together.
+    #[serde(default)]
+    pub active_deadline_seconds: Option<i64>,
 }
 
 /// A StatefulSet's `updateStrategy`.
@@ -82,6 +85,9 @@ pub struct CronJob<'a> {
     /// Whether it is paused.
     #[serde(default, deserialize_with = "nullable")]
     pub suspend: bool,
+    /// `Allow`, `Forbid` or `Replace`; `None` only where no apiserver has filled in `Allow`.
+    #[serde(borrow)]
+    pub concurrency_policy: Option<Text<'a>>,
     /// The Job that it creates.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub job_template: JobTemplate<'a>,
