@@ -44,7 +44,11 @@ pub fn table<'m>(rules: impl Iterator<Item = &'m Meta>, folder: &str) -> String 
     let mut table = String::from("| rule | by default | fills in | what holds |\n|---|---|---|---|\n");
     for meta in rules {
         let (name, action, summary) = (meta.name, meta.action.as_str(), meta.summary);
-        let fills_in = if meta.fix == Fix::Always { "yes" } else { "no" };
+        let fills_in = match meta.fix {
+            Fix::Always => "yes",
+            Fix::OptIn => "if asked to",
+            Fix::Never => "no",
+        };
         let _ = writeln!(table, "| [`{name}`]({folder}{name}.md) | {action} | {fills_in} | {summary} |");
     }
     table
@@ -53,6 +57,7 @@ pub fn table<'m>(rules: impl Iterator<Item = &'m Meta>, folder: &str) -> String 
 fn fix(fix: Fix) -> &'static str {
     match fix {
         Fix::Always => "it fills in what the author left unset",
+        Fix::OptIn => "with `fix: true` it fills in what the author left unset",
         Fix::Never => "there is nothing that it could fill in",
     }
 }
