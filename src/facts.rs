@@ -102,6 +102,14 @@ pub struct Autoscaler {
 }
 
 impl Autoscaler {
+    /// The most replicas that it ever sets, paused or not.
+    pub fn most(&self) -> i64 {
+        match self.pause {
+            Some(Pause::At(count)) => count.max(self.maximum),
+            _ => self.maximum,
+        }
+    }
+
     /// Whether it scales the workload.
     pub fn scales(&self, workload: &Workload) -> bool {
         self.target.is(workload.kind, &workload.name)

@@ -165,6 +165,12 @@ impl<'c> Context<'c> {
         }
     }
 
+    /// The autoscaler that may set the most replicas of a workload, even if it lets it be for now: it
+    /// goes on as soon as somebody starts what is switched off, or lifts the pause.
+    pub fn boldest_of(&self, workload: &Workload) -> Option<Arc<Autoscaler>> {
+        self.autoscalers_of(workload.kind, &workload.name).into_iter().max_by_key(|a| a.most())
+    }
+
     /// The workload whose count the request is about: the object, or what it scales.
     pub fn scaled(&self) -> Option<Arc<Workload>> {
         match &self.own {

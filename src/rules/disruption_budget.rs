@@ -7,7 +7,7 @@ use super::{Check, Context, Fix, Meta, Rule, configure};
 use crate::availability::{Availability, Disruption};
 use crate::facts::{Budget, Workload};
 use crate::manifest::strict::StrictError;
-use crate::object::{Body, Object};
+use crate::object::Body;
 use crate::verdict::{Action, Finding};
 
 pub(super) struct DisruptionBudget;
@@ -69,7 +69,8 @@ impl Check for Parameters {
         for budget in context.budgets_of(&workload.pod_labels) {
             findings.extend(judge(context, &budget, Some(&workload)));
         }
-        if context.workload().is_some() {
+        // An autoscaler makes pods fall under two budgets only where it starts what is switched off.
+        if context.workload().is_some() || workload.replicas == 0 {
             findings.extend(overlap(context, &workload));
         }
     }
@@ -117,7 +118,7 @@ fn judge(context: &Context<'_>, budget: &Budget, at: Option<&Workload>) -> Optio
     let mut finding = context.finding(NAME, path);
     if disruption.allowed < 1 {
         finding.place = place;
-        finding.severity = disruption.desired.saturating_sub(pods).saturating_add(1).max(1);
+        finding.severity = lack(disruption, pods);
         finding.observed = format!("{terms} allows 0 disruptions of {count}");
         finding.says = match at {
             None => format!("allows no disruption of {count} with {terms}"),
@@ -129,8 +130,9 @@ fn judge(context: &Context<'_>, budget: &Budget, at: Option<&Workload>) -> Optio
             None => more_room(budget, pods),
             Some(workload) => more_pods(context, budget, workload, pods),
         };
-        // While nothing runs there is nothing to evict.
-        if scales_to_zero {
+        // While nothing runs there is nothing to evict. And a new autoscaler is not to blame for a
+        // budget that left no more room without it.
+        if scales_to_zero || at.is_some_and(|workload| was_so(context, budget, workload, pods)) {
             finding.ceiling = Action::Warn;
         }
         return Some(finding);
@@ -149,7 +151,7 @@ fn judge(context: &Context<'_>, budget: &Budget, at: Option<&Workload>) -> Optio
             Some(_) => format!("Set maxUnavailable: 1 in PodDisruptionBudget {}", budget.name),
         };
         // Whoever adds pods to a budget that was right for one takes no pod from anybody.
-        if at.is_some() && !shrinks(context) {
+        if at.is_some_and(|workload| !shrinks(context, workload)) {
             finding.ceiling = Action::Warn;
         }
         return Some(finding);
@@ -165,17 +167,32 @@ fn names(context: &Context<'_>, budget: &Budget) -> String {
     names.join(", ")
 }
 
-/// Whether the request lowers what it sets: the replicas, or an autoscaler's minimum.
-fn shrinks(context: &Context<'_>) -> bool {
-    let minimum = |object: &Object<'_>| match &object.body {
-        Body::Autoscaler(spec) => Some(spec.minimum()),
-        _ => None,
+/// How many pods are lacking until one may go.
+fn lack(disruption: Disruption, pods: i64) -> i64 {
+    disruption.desired.saturating_sub(pods).saturating_add(1).max(1)
+}
+
+/// Whether a budget allowed nothing, by as much, before an autoscaler came.
+fn was_so(context: &Context<'_>, budget: &Budget, workload: &Workload, pods: i64) -> bool {
+    if context.autoscaler().is_none() || context.old.is_some() {
+        return false;
+    }
+    let others = pods.saturating_sub(context.availability(workload).fewest_running());
+    let without = others.saturating_add(workload.replicas);
+    let before = Disruption::of(budget, without);
+    workload.replicas > 0
+        && before.allowed < 1
+        && lack(before, without) >= lack(Disruption::of(budget, pods), pods)
+}
+
+/// Whether the request may take pods away: it sets fewer replicas, or lets an autoscaler set fewer.
+fn shrinks(context: &Context<'_>, workload: &Workload) -> bool {
+    let before = match context.old.map(|old| &old.body) {
+        _ if context.autoscaler().is_none() => context.previous_replicas,
+        Some(Body::Autoscaler(old)) => Some(old.minimum().max(workload.replicas)),
+        _ => Some(workload.replicas),
     };
-    let (before, now) = match context.workload() {
-        Some(workload) => (context.previous_replicas, Some(workload.replicas)),
-        None => (context.old.and_then(minimum), minimum(context.object)),
-    };
-    before.zip(now).is_some_and(|(before, now)| now < before)
+    before.is_some_and(|before| context.availability(workload).floor < before)
 }
 
 /// What the author of a budget can do about it.
@@ -230,7 +247,7 @@ fn overlap(context: &Context<'_>, workload: &Workload) -> Option<Finding> {
     let names = names.join(", ");
     let path = match context.object.body {
         Body::Budget(_) => "spec.selector",
-        Body::Scale(_) => "spec.replicas",
+        Body::Autoscaler(_) | Body::Scale(_) => context.floor_path(),
         _ => "spec.template.metadata.labels",
     };
     let mut finding = context.finding(NAME, path);

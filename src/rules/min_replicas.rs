@@ -103,6 +103,9 @@ impl Parameters {
             return None;
         }
         let range = context.availability(workload);
+        if let Some(left) = self.left_behind(context, workload) {
+            return Some(left);
+        }
         if let Some(autoscaler) = &range.autoscaler {
             return below_autoscaler(context, workload, autoscaler, range.floor);
         }
@@ -133,6 +136,32 @@ impl Parameters {
             }
             Intent::Set | Intent::Unknown => {}
         }
+        Some(finding)
+    }
+
+    /// An autoscaler that was right for a singleton is judged where the workload ceases to be one:
+    /// nobody need ever touch the autoscaler again.
+    fn left_behind(&self, context: &Context<'_>, workload: &Workload) -> Option<Finding> {
+        let Body::Workload(_) = &context.object.body else { return None };
+        context.was_annotated()?;
+        let autoscalers = context.autoscalers_of(workload.kind, &workload.name);
+        let is_fine = |a: &Autoscaler| {
+            a.minimum >= self.minimum
+                || (a.minimum == 0 && a.kind == Kind::ScaledObject && self.allow_scale_to_zero)
+        };
+        let autoscaler = autoscalers.iter().find(|a| !is_fine(a))?;
+        let name = format!("{} {}", autoscaler.kind, autoscaler.name);
+        let mut finding = context.finding(NAME, "metadata.annotations[plimsoll.dev/singleton]");
+        finding.place = "no longer a singleton".to_owned();
+        finding.severity = self.minimum - autoscaler.minimum;
+        finding.observed = autoscaler.minimum.to_string();
+        finding.required = self.minimum.to_string();
+        finding.says = format!(
+            "is no singleton any more, and {name} lets it go down to {}",
+            replicas(autoscaler.minimum)
+        );
+        finding.needs = self.minimum.to_string();
+        finding.remedy = format!("Raise the minimum of {name} to {} first", self.minimum);
         Some(finding)
     }
 

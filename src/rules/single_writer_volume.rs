@@ -72,14 +72,12 @@ fn too_many(context: &Context<'_>, workload: &Workload, claim: &str) -> Vec<Find
         finding.remedy = remedy;
         finding
     };
-    let availability = context.availability(workload);
-    let ceiling = availability.ceiling;
     let mut findings = Vec::new();
-    if let Body::Autoscaler(spec) = &context.object.body {
-        if ceiling > 1 {
-            let path = spec.maximum_path();
-            let says = format!("can scale {} {} to {ceiling}", workload.kind, workload.name);
-            findings.push(add(path, "pods", ceiling, says, format!("Delete it or set {path}: 1")));
+    if let (Body::Autoscaler(spec), Some(autoscaler)) = (&context.object.body, context.autoscaler()) {
+        let (path, most) = (spec.maximum_path(), autoscaler.most());
+        if most > 1 {
+            let says = format!("can scale {} {} to {most}", workload.kind, workload.name);
+            findings.push(add(path, "pods", most, says, format!("Delete it or set {path}: 1")));
         }
         return findings;
     }
@@ -88,12 +86,12 @@ fn too_many(context: &Context<'_>, workload: &Workload, claim: &str) -> Vec<Find
         let remedy = "Keep spec.replicas at 1; pods with a volume each make a StatefulSet".to_owned();
         findings.push(add("spec.replicas", "pods", workload.replicas, says, remedy));
     }
-    if let (Some(autoscaler), Body::Workload(_)) = (&availability.autoscaler, &context.object.body)
-        && ceiling > 1
+    if let (Some(boldest), Body::Workload(_)) = (context.boldest_of(workload), &context.object.body)
+        && boldest.most() > 1
     {
-        let autoscaler = format!("{} {}", autoscaler.kind, autoscaler.name);
-        let says = format!("is scaled up to {ceiling} by {autoscaler}");
-        findings.push(add("spec.replicas", "autoscaler", ceiling, says, format!("Delete {autoscaler}")));
+        let (most, boldest) = (boldest.most(), format!("{} {}", boldest.kind, boldest.name));
+        let says = format!("may be scaled up to {most} by {boldest}");
+        findings.push(add("spec.replicas", "autoscaler", most, says, format!("Delete {boldest}")));
     }
     findings
 }

@@ -127,14 +127,12 @@ fn too_many(context: &Context<'_>, workload: &Workload, reason: &str) -> Vec<Fin
         let says = format!("has {} replicas", workload.replicas);
         findings.push(add("replicas", workload.replicas, says, "Keep spec.replicas at 1".to_owned()));
     }
-    let availability = context.availability(workload);
-    if let (Some(autoscaler), Body::Workload(_)) = (&availability.autoscaler, &context.object.body)
-        && availability.ceiling > 1
+    if let (Some(boldest), Body::Workload(_)) = (context.boldest_of(workload), &context.object.body)
+        && boldest.most() > 1
     {
-        let (ceiling, autoscaler) =
-            (availability.ceiling, format!("{} {}", autoscaler.kind, autoscaler.name));
-        let says = format!("is scaled up to {ceiling} by {autoscaler}");
-        findings.push(add("autoscaler", ceiling, says, format!("Delete {autoscaler}")));
+        let (most, boldest) = (boldest.most(), format!("{} {}", boldest.kind, boldest.name));
+        let says = format!("may be scaled up to {most} by {boldest}");
+        findings.push(add("autoscaler", most, says, format!("Delete {boldest}")));
     }
     findings
 }
