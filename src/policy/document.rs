@@ -50,8 +50,8 @@ pub struct Spec {
     #[serde(default, rename = "match", deserialize_with = "nullable")]
     pub matching: Match,
     /// The ceiling of every rule's action.
-    #[serde(default = "deny")]
-    pub action: Action,
+    #[serde(default)]
+    pub action: PolicyAction,
     /// What an UPDATE of what was already so meets.
     #[serde(default, deserialize_with = "nullable")]
     pub on_update: OnUpdate,
@@ -72,8 +72,45 @@ pub struct Spec {
     pub waivers: Waivers,
 }
 
-fn deny() -> Action {
-    Action::Deny
+/// An action as a policy names it. A bare `Off` is the boolean false to YAML 1.1, and means Off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PolicyAction(pub Action);
+
+impl Default for PolicyAction {
+    fn default() -> Self {
+        Self(Action::Deny)
+    }
+}
+
+impl<'de> Deserialize<'de> for PolicyAction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ActionVisitor;
+
+        impl de::Visitor<'_> for ActionVisitor {
+            type Value = PolicyAction;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("Deny, Warn, Audit or Off")
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<PolicyAction, E> {
+                match on {
+                    false => Ok(PolicyAction(Action::Off)),
+                    true => Err(E::invalid_value(de::Unexpected::Bool(true), &self)),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<PolicyAction, E> {
+                let all = [Action::Deny, Action::Warn, Action::Audit, Action::Off];
+                let known = all.into_iter().find(|action| action.as_str() == name);
+                known
+                    .map(PolicyAction)
+                    .ok_or_else(|| E::unknown_variant(name, &["Deny", "Warn", "Audit", "Off"]))
+            }
+        }
+
+        deserializer.deserialize_any(ActionVisitor)
+    }
 }
 
 /// Which objects.

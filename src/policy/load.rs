@@ -10,14 +10,13 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use wildmatch::WildMatch;
 
-use super::document::{self, API_VERSION, Document, OnUpdate, WorkloadKind};
+use super::document::{self, API_VERSION, Document, OnUpdate, PolicyAction, WorkloadKind};
 use super::{Exempt, Match, Policy, PolicyRule};
 use crate::manifest::files::{CollectError, collect};
 use crate::manifest::nearest::hint;
 use crate::manifest::{self, ManifestError, strict};
 use crate::object::Kind;
 use crate::rules::{Fix, RULES, Rule, Singleton, rule};
-use crate::verdict::Action;
 use crate::waiver::{Allow, Grant, Limits, Waiver, end_of};
 
 /// The shipped policies, by file name.
@@ -173,7 +172,7 @@ fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
             exclude_namespaces: globs(spec.matching.exclude_namespaces),
             object_selector: spec.matching.object_selector.map(Into::into),
         },
-        action: spec.action,
+        action: spec.action.0,
         ratchet: spec.on_update == OnUpdate::Ratchet,
         since,
         exempt: Exempt { users: spec.exempt.users, groups: spec.exempt.groups },
@@ -194,7 +193,8 @@ fn configure(
     let meta = rule.meta();
     let mut errors = Vec::new();
     let mut take = |key: &str| entry.remove(key).filter(|value| !value.is_null());
-    let action = take("action").map(|value| strict::from_value::<Action>(&value)).transpose();
+    let action =
+        take("action").map(|value| strict::from_value::<PolicyAction>(&value).map(|a| a.0)).transpose();
     let action = action.unwrap_or_else(|error| {
         errors.push((format!("{at}/action"), format!("{}: action: {}", meta.name, error.problem)));
         None
@@ -296,12 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn off_needs_no_quotes() {
+        let text = policy("    singleton: {action: Off}\n");
+        let policies = from_texts(&[("prod.yaml".to_owned(), text)]).unwrap();
+        assert_eq!(policies[0].rules[0].action, crate::verdict::Action::Off);
+    }
+
+    #[test]
     fn errors_name_the_place_and_the_nearest_name() {
         let one = policy("    singleton: {}\n");
         let wrong = [
             policy("    min-replica: {minimum: 2}\n"),
             policy("    min-replicas: {minimun: 2}\n    cron-interval:\n      minimum: 5\n"),
             policy("    cron-interval: {minimum: 5}\n    tmp-volume: {action: Warn, fix: 1}\n"),
+            policy("    singleton: {action: on}\n"),
             policy("    singleton: {action: deny, fix: maybe}\n    disruption-budget: {fix: true}\n"),
             one.replace("  rules:", "  mach: {}\n  rules:"),
             one.replace(
