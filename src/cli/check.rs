@@ -1,6 +1,7 @@
 //! `plimsoll check`: judges manifests as admission would, with the other manifests as the cluster.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -106,6 +107,31 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The JSON pointer of a path as people write it, in which a list's item goes by its name:
+/// `spec.containers[web].image`. It ends where the path leaves the object.
+fn pointer(value: &Value, path: &str) -> String {
+    let mut pointer = String::new();
+    let mut at = value;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let (field, tail) = rest.split_at(end);
+        let (step, tail) = match tail.strip_prefix('[').and_then(|tail| tail.split_once(']')) {
+            _ if !field.is_empty() => (field.to_owned(), tail),
+            Some((name, tail)) => {
+                let is_it = |item: &Value| item.get("name").and_then(Value::as_str) == Some(name);
+                let index = at.as_array().and_then(|items| items.iter().position(is_it));
+                (index.map_or_else(|| name.to_owned(), |index| index.to_string()), tail)
+            }
+            None => break,
+        };
+        let _ = write!(pointer, "/{}", step.replace('~', "~0").replace('/', "~1"));
+        at = value.pointer(&pointer).unwrap_or(&Value::Null);
+        rest = tail.strip_prefix('.').unwrap_or(tail);
+    }
+    pointer
+}
+
 fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -132,7 +158,7 @@ impl Manifest {
 
     /// A finding with where its field is written.
     fn line(&self, judged: &Judged) -> String {
-        let pointer = format!("/{}", judged.finding.path.replace('.', "/"));
+        let pointer = pointer(&self.document.value, &judged.finding.path);
         let state = match judged.state {
             State::New => judged.action.as_str(),
             state => state.as_str(),
@@ -200,5 +226,19 @@ fn fails(judged: &Judged, fail_on: FailOn) -> bool {
     match fail_on {
         FailOn::Deny => judged.denies(),
         FailOn::Warn => judged.state == State::New && judged.action >= Action::Warn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_finds_its_place_by_names() {
+        let value = serde_json::json!({"metadata": {"annotations": {"a.b/c": "x"}},
+            "spec": {"containers": [{"name": "a"}, {"name": "web", "image": "x"}]}});
+        assert_eq!(pointer(&value, "spec.containers[web].image"), "/spec/containers/1/image");
+        assert_eq!(pointer(&value, "metadata.annotations[a.b/c]"), "/metadata/annotations/a.b~1c");
+        assert_eq!(pointer(&value, "spec.containers[gone].image"), "/spec/containers/gone/image");
     }
 }
