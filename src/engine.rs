@@ -168,12 +168,14 @@ fn fill_in_once(
     };
     let verdict = &mut pass.outcome.verdict;
     verdict.findings.retain(fixable);
-    let edits: Vec<_> =
+    let mut edits: Vec<_> =
         verdict.findings.iter().flat_map(|judged| judged.finding.fix.iter().cloned()).collect();
-    match patch::build(request.object.text(), &edits) {
+    match patch::build(request.object.text(), request.old.as_ref().map(Object::text), &mut edits) {
         Some(patch) if !patch.is_empty() => {
             verdict.patch = patch;
             verdict.findings.iter_mut().for_each(|judged| judged.state = State::Fixed);
+            let fixes = verdict.findings.iter_mut().flat_map(|judged| judged.finding.fix.iter_mut());
+            fixes.zip(edits).for_each(|(fix, done)| *fix = done);
         }
         _ => verdict.findings.clear(),
     }

@@ -26,8 +26,8 @@ pub use budget::Budget;
 pub use intent::Intent;
 pub use metadata::{Metadata, OwnerReference};
 pub use pod::{
-    Container, ContainerKind, EmptyDir, PodSpec, PodTemplate, Quantity, Resources, SecurityContext, Volume,
-    VolumeMount, clean_path,
+    Capabilities, Container, ContainerKind, EmptyDir, PodSecurityContext, PodSpec, PodTemplate, Quantity,
+    Resources, SeccompProfile, SecurityContext, Volume, VolumeMount, clean_path,
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement};
 pub use value::{Count, Text, nullable};

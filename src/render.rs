@@ -3,7 +3,7 @@
 pub mod page;
 
 use crate::admission::StatusCause;
-use crate::verdict::{Action, Judged, State, Verdict};
+use crate::verdict::{Action, Edit, Judged, State, Verdict};
 use crate::waiver::PREFIX;
 
 /// The longest piece of user-made text that a line quotes, in characters.
@@ -46,7 +46,16 @@ pub fn causes(verdict: &Verdict) -> Vec<StatusCause> {
 
 /// What the user is told although the request is let in, or beside its denial.
 pub fn warnings(verdict: &Verdict) -> Vec<String> {
-    let mut warnings: Vec<String> = verdict.findings.iter().filter_map(warning).collect();
+    let findings = &verdict.findings;
+    let mut warnings = Vec::new();
+    for (index, judged) in findings.iter().enumerate() {
+        let belongs = |other: &&Judged| is_filled_in_beside(judged, other);
+        if findings.iter().take(index).any(|other| belongs(&other)) {
+            continue;
+        }
+        let rest: Vec<&Judged> = findings.iter().skip(index + 1).filter(belongs).collect();
+        warnings.extend(if rest.is_empty() { warning(judged) } else { Some(filled_in(judged, &rest)) });
+    }
     warnings.extend(verdict.notices.iter().map(|notice| cut(&sanitise(notice))));
     warnings
 }
@@ -103,28 +112,54 @@ fn brief(judged: &Judged) -> String {
     }
 }
 
+/// Whether two findings tell what was filled in for the same container, which takes one line.
+fn is_filled_in_beside(one: &Judged, other: &Judged) -> bool {
+    let place = |judged: &Judged| (judged.finding.subject.clone(), judged.finding.container.clone());
+    let is_told = |judged: &Judged| judged.state == State::Fixed && judged.action != Action::Audit;
+    is_told(one) && is_told(other) && one.finding.container.is_some() && place(one) == place(other)
+}
+
+/// What several rules filled in for one container.
+fn filled_in(first: &Judged, rest: &[&Judged]) -> String {
+    let all = || std::iter::once(first).chain(rest.iter().copied());
+    let container = first.finding.container.as_deref().unwrap_or_default();
+    let words: Vec<String> = all().flat_map(edits).collect();
+    let rules: Vec<&str> = all().map(|judged| judged.finding.rule).collect();
+    let text = format!("set in container {container} of {}: {}", first.finding.subject, words.join(", "));
+    let with_rules = sanitise(&format!("{text} ({})", rules.join(", ")));
+    // The values tell more than the rules do, if only one of them fits.
+    if with_rules.chars().count() <= LONGEST_WARNING { with_rules } else { cut(&sanitise(&text)) }
+}
+
 /// What was filled in, in a few words.
 fn fixed(judged: &Judged) -> String {
-    use crate::verdict::Edit;
+    let words = edits(judged).join(" and ");
+    match &judged.finding.container {
+        Some(container) => format!("{words} for container {container}"),
+        None => words,
+    }
+}
+
+fn edits(judged: &Judged) -> Vec<String> {
     let words = judged.finding.fix.iter().map(|edit| match edit {
         Edit::SetInteger(pointer, value) => format!("{}: {value}", field(pointer)),
         Edit::SetBoolean(pointer, value) => format!("{}: {value}", field(pointer)),
         Edit::SetText(pointer, value) => format!("{}: {value}", field(pointer)),
+        Edit::SetList(pointer, values) => format!("{}: [{}]", field(pointer), values.join(", ")),
+        Edit::SetInherited { field: pointer, kind, .. } => format!("{}: {kind}", field(pointer)),
         Edit::SetType(pointer, kind) => format!("{}: {kind}", field(pointer)),
         Edit::Spread { .. } => "a soft topologySpreadConstraint over hostnames".to_owned(),
         Edit::MountTmp { size_limit, .. } => format!("a {size_limit} emptyDir at /tmp"),
     });
-    let mut words: Vec<String> = words.collect();
-    if let Some(container) = &judged.finding.container {
-        words.push(format!("container {container}"));
-        let container = words.pop().unwrap_or_default();
-        return format!("{} for {container}", words.join(" and "));
-    }
-    words.join(" and ")
+    words.collect()
 }
 
-fn field(pointer: &str) -> &str {
-    pointer.rsplit_once('/').map_or(pointer, |(_, field)| field)
+/// The last name of a pointer, or what is in a security context.
+fn field(pointer: &str) -> String {
+    match pointer.rsplit_once("/securityContext/") {
+        Some((_, field)) => field.replace('/', "."),
+        None => pointer.rsplit_once('/').map_or(pointer, |(_, field)| field).to_owned(),
+    }
 }
 
 /// Takes out what would break a terminal or hide text in it: control characters, line and paragraph

@@ -5,15 +5,22 @@
 //! wrong and how to mend it. Whether that denies, warns, or is waived is the engine's business.
 
 mod autoscaler_range;
+mod capabilities;
 mod context;
 mod cron_interval;
 mod cron_overlap;
 mod disruption_budget;
 mod has_disruption_budget;
 mod min_replicas;
+mod privilege_escalation;
+mod probes;
 mod protected_namespace;
 mod read_only_root_filesystem;
+mod resources;
 mod rollout_availability;
+mod run_as_non_root;
+mod seccomp_profile;
+mod service_account_token;
 mod single_writer_volume;
 mod singleton;
 mod spread;
@@ -24,7 +31,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use context::{Context, Singleton, Singletons};
+pub use context::{Context, Place, Pods, Singleton, Singletons};
 
 use crate::manifest::strict::{self, StrictError};
 use crate::verdict::{Action, Finding};
@@ -41,6 +48,13 @@ pub const RULES: &[&dyn Rule] = &[
     &spread::Spread,
     &read_only_root_filesystem::ReadOnlyRootFilesystem,
     &tmp_volume::TmpVolume,
+    &run_as_non_root::RunAsNonRoot,
+    &privilege_escalation::PrivilegeEscalation,
+    &capabilities::Capabilities,
+    &seccomp_profile::SeccompProfile,
+    &service_account_token::ServiceAccountToken,
+    &resources::Resources,
+    &probes::Probes,
     &cron_interval::CronInterval,
     &protected_namespace::ProtectedNamespace,
     &cron_overlap::CronOverlap,

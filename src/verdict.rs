@@ -121,6 +121,21 @@ pub enum Edit {
     SetBoolean(String, bool),
     /// Set the string at a JSON pointer.
     SetText(String, String),
+    /// Set the list at a JSON pointer.
+    SetList(String, &'static [&'static str]),
+    /// Give a container `{"type": …}` in a field that pods hand down to their containers: in the pod
+    /// if every container of it is given the field in the same patch, else in the container, so that
+    /// none gets what it wasn't meant to have.
+    SetInherited {
+        /// Pointer from the container, and from the pod spec, to the field.
+        field: &'static str,
+        /// The type.
+        kind: &'static str,
+        /// Pointer to the container.
+        container: String,
+        /// Pointer to the pod spec.
+        pod: String,
+    },
     /// Replace the object at a JSON pointer by `{"type": …}`.
     SetType(String, &'static str),
     /// Ask for the pods at a JSON pointer to be spread over nodes as far as possible.

@@ -112,11 +112,11 @@ fn claims(pod: &PodSpec<'_>) -> Vec<String> {
 /// (`pkg/controller/podautoscaler/replica_calculator.go`, `calculateRequests`).
 fn without_requests(pod: &PodSpec<'_>) -> Vec<(Resource, String)> {
     let lacks = |resource: Resource| {
-        let running = pod.containers().filter(|(kind, _, c)| *kind == ContainerKind::App || c.is_restarted());
-        let lacking = running.filter(move |(_, _, c)| !c.resources.asks_for(resource.as_str()));
+        let running = pod.containers().filter(|(kind, _, c)| *kind == ContainerKind::App || c.is_sidecar());
+        let lacking = running.filter(move |(_, _, c)| !c.resources.requests(resource.as_str()));
         lacking.map(move |(_, _, container)| (resource, container.name.to_string()))
     };
-    Resource::ALL.into_iter().filter(|r| !pod.resources.asks_for(r.as_str())).flat_map(lacks).collect()
+    Resource::ALL.into_iter().filter(|r| !pod.resources.requests(r.as_str())).flat_map(lacks).collect()
 }
 
 /// The strategy with the API's defaults (`SetDefaults_Deployment`): a rolling update by 25 %.

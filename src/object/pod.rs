@@ -1,9 +1,10 @@
 //! Pod templates, containers and their volumes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{Text, nullable};
 
@@ -37,13 +38,19 @@ pub struct PodSpec<'a> {
     /// Volumes.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub volumes: Vec<Volume<'a>>,
+    /// Security settings that containers inherit.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub security_context: PodSecurityContext<'a>,
+    /// Whether the pods mount a token of their service account; unset means what the account says.
+    pub automount_service_account_token: Option<bool>,
+    /// What all containers of a pod need together.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub resources: Resources<'a>,
+    host_users: Option<bool>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     os: PodOs<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     node_selector: BTreeMap<Text<'a>, Text<'a>>,
-    /// What the pod as a whole asks for and may use.
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    pub resources: Resources<'a>,
     #[serde(default, deserialize_with = "nullable")]
     topology_spread_constraints: Vec<IgnoredAny>,
     #[serde(default, deserialize_with = "nullable")]
@@ -117,6 +124,24 @@ impl<'a> PodSpec<'a> {
         &*self.os.name == "windows"
             || self.node_selector.get("kubernetes.io/os").is_some_and(|os| &**os == "windows")
     }
+
+    /// Whether the pods have user namespaces of their own, in which root is nobody on the node.
+    pub fn has_user_namespace(&self) -> bool {
+        self.host_users == Some(false)
+    }
+}
+
+/// A pod's `securityContext`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSecurityContext<'a> {
+    /// Whether containers may not run as root.
+    pub run_as_non_root: Option<bool>,
+    /// The user that containers run as.
+    pub run_as_user: Option<i64>,
+    /// Which system calls containers may make.
+    #[serde(borrow)]
+    pub seccomp_profile: Option<SeccompProfile<'a>>,
 }
 
 /// A container.
@@ -127,53 +152,111 @@ pub struct Container<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub name: Text<'a>,
     /// Its security settings.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub security_context: SecurityContext<'a>,
+    /// What it needs.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub resources: Resources<'a>,
     #[serde(default, deserialize_with = "nullable")]
-    pub security_context: SecurityContext,
+    ports: Vec<IgnoredAny>,
+    readiness_probe: Option<IgnoredAny>,
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    restart_policy: Text<'a>,
     /// Mounted volumes.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub volume_mounts: Vec<VolumeMount<'a>>,
     /// Raw block devices.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub volume_devices: Vec<VolumeDevice<'a>>,
-    /// What it asks for and may use.
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    pub resources: Resources<'a>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    restart_policy: Text<'a>,
 }
 
 impl Container<'_> {
-    /// Whether it is an init container that stays: a sidecar.
-    pub fn is_restarted(&self) -> bool {
+    /// Whether it says which ports it listens on.
+    pub fn has_ports(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
+    /// Whether it says when it is ready.
+    pub fn has_readiness_probe(&self) -> bool {
+        self.readiness_probe.is_some()
+    }
+
+    /// Whether an init container keeps running beside the others.
+    pub fn is_sidecar(&self) -> bool {
         &*self.restart_policy == "Always"
     }
 }
 
-/// What a container or a pod asks for and may use, by resource.
+/// A container's `securityContext`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityContext<'a> {
+    /// Whether a process may have more privileges than its parent.
+    pub allow_privilege_escalation: Option<bool>,
+    /// Linux capabilities.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub capabilities: Capabilities<'a>,
+    /// Whether it is as good as root on the node.
+    #[serde(default, deserialize_with = "nullable")]
+    pub privileged: bool,
+    /// Whether the image's file system can't be written.
+    pub read_only_root_filesystem: Option<bool>,
+    /// Whether it may not run as root.
+    pub run_as_non_root: Option<bool>,
+    /// The user that it runs as.
+    pub run_as_user: Option<i64>,
+    /// Which system calls it may make.
+    #[serde(borrow)]
+    pub seccomp_profile: Option<SeccompProfile<'a>>,
+}
+
+/// Changes to the capabilities that the container runtime gives.
+#[derive(Debug, Default, Deserialize)]
+pub struct Capabilities<'a> {
+    /// More than the runtime gives.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub add: Vec<Text<'a>>,
+    /// Taken away.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub drop: Vec<Text<'a>>,
+}
+
+/// A `seccompProfile`.
+#[derive(Debug, Default, Deserialize)]
+pub struct SeccompProfile<'a> {
+    /// `RuntimeDefault`, `Localhost` or `Unconfined`.
+    #[serde(borrow, default, rename = "type", deserialize_with = "nullable")]
+    pub kind: Text<'a>,
+}
+
+/// A `resources` field.
 #[derive(Debug, Default, Deserialize)]
 pub struct Resources<'a> {
-    /// What it asks for.
     #[serde(borrow, default, deserialize_with = "nullable")]
-    pub requests: BTreeMap<Text<'a>, Quantity<'a>>,
-    /// What it may use.
+    requests: BTreeMap<Text<'a>, Option<Quantity<'a>>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
-    pub limits: BTreeMap<Text<'a>, Quantity<'a>>,
+    limits: BTreeMap<Text<'a>, Option<Quantity<'a>>>,
 }
 
 impl Resources<'_> {
-    /// Whether a resource is asked for. A limit alone becomes the request too
-    /// (`pkg/apis/core/v1/defaults.go`, `SetDefaults_Pod`).
-    pub fn asks_for(&self, resource: &str) -> bool {
-        self.requests.contains_key(resource) || self.limits.contains_key(resource)
+    /// Whether there is a limit, and not of zero, which the kubelet takes for none.
+    pub fn limits(&self, resource: &str) -> bool {
+        is_some(self.limits.get(resource))
+    }
+
+    /// Whether anything is requested. A limit without a request is one: it becomes the request when
+    /// a pod is made from the template (`pkg/apis/core/v1/defaults.go`, `SetDefaults_Pod`), which is
+    /// why the template doesn't show it.
+    pub fn requests(&self, resource: &str) -> bool {
+        match self.requests.get(resource) {
+            None => self.limits(resource),
+            request => is_some(request),
+        }
     }
 }
 
-/// A container's `securityContext`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecurityContext {
-    /// Whether the image's file system can't be written.
-    pub read_only_root_filesystem: Option<bool>,
+fn is_some(quantity: Option<&Option<Quantity<'_>>>) -> bool {
+    matches!(quantity, Some(Some(quantity)) if !quantity.is_zero())
 }
 
 /// A mount of a volume.
@@ -202,35 +285,78 @@ pub struct VolumeDevice<'a> {
 
 /// A volume. A volume without any source is an emptyDir (`pkg/apis/core/v1/defaults.go`,
 /// `SetDefaults_Volume`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Volume<'a> {
     /// Its name.
-    #[serde(borrow, default, deserialize_with = "nullable")]
     pub name: Text<'a>,
     /// Its source, if it is an emptyDir.
-    #[serde(borrow)]
     pub empty_dir: Option<EmptyDir<'a>>,
     /// Its source, if it is a claim.
-    #[serde(borrow)]
     pub persistent_volume_claim: Option<ClaimReference<'a>>,
-    #[serde(rename = "configMap")]
-    config_map: Option<IgnoredAny>,
-    secret: Option<IgnoredAny>,
-    projected: Option<IgnoredAny>,
-    #[serde(rename = "downwardAPI")]
-    downward_api: Option<IgnoredAny>,
-    image: Option<IgnoredAny>,
+    read_only: bool,
 }
 
 impl Volume<'_> {
     /// Whether the kubelet mounts it read-only whatever the mount says.
     pub fn is_read_only(&self) -> bool {
-        self.config_map.is_some()
-            || self.secret.is_some()
-            || self.projected.is_some()
-            || self.downward_api.is_some()
-            || self.image.is_some()
+        self.read_only
+    }
+}
+
+/// Written by hand, since every field but the name is a source, the unknown ones too.
+impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Source {
+            #[serde(default, rename = "readOnly", deserialize_with = "nullable")]
+            read_only: bool,
+        }
+
+        struct VolumeVisitor;
+
+        impl<'de> Visitor<'de> for VolumeVisitor {
+            type Value = Volume<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a volume")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Volume<'de>, M::Error> {
+                let mut volume = Volume::default();
+                let mut has_source = false;
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    match &*key {
+                        "name" => volume.name = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        "emptyDir" => {
+                            volume.empty_dir = map.next_value()?;
+                            has_source |= volume.empty_dir.is_some();
+                        }
+                        "persistentVolumeClaim" => {
+                            volume.persistent_volume_claim = map.next_value()?;
+                            let claim = volume.persistent_volume_claim.as_ref();
+                            has_source |= claim.is_some();
+                            volume.read_only |= claim.is_some_and(|claim| claim.read_only);
+                        }
+                        "configMap" | "secret" | "projected" | "downwardAPI" | "image" => {
+                            let is_there = map.next_value::<Option<IgnoredAny>>()?.is_some();
+                            has_source |= is_there;
+                            volume.read_only |= is_there;
+                        }
+                        _ => {
+                            let source = map.next_value::<Option<Source>>()?;
+                            has_source |= source.is_some();
+                            volume.read_only |= source.is_some_and(|source| source.read_only);
+                        }
+                    }
+                }
+                if !has_source {
+                    volume.empty_dir = Some(EmptyDir::default());
+                }
+                Ok(volume)
+            }
+        }
+
+        deserializer.deserialize_map(VolumeVisitor)
     }
 }
 
@@ -238,6 +364,9 @@ impl Volume<'_> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EmptyDir<'a> {
+    /// `Memory`, or empty for the node's disk.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub medium: Text<'a>,
     /// The most that it may hold, a quantity.
     #[serde(borrow)]
     pub size_limit: Option<Quantity<'a>>,
@@ -273,6 +402,9 @@ pub struct ClaimReference<'a> {
     /// The claim's name.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub claim_name: Text<'a>,
+    /// Whether it is mounted read-only everywhere.
+    #[serde(default, deserialize_with = "nullable")]
+    pub read_only: bool,
 }
 
 /// A mount path without `.`, `..` and doubled or trailing slashes, as Go's `path.Clean` gives it; the
@@ -311,6 +443,31 @@ mod tests {
         ] {
             assert_eq!(clean_path(path), clean, "{path}");
         }
+    }
+
+    #[test]
+    fn a_volume_without_a_source_is_an_empty_dir() {
+        let read = |text: &'static str| serde_json::from_str::<Volume<'_>>(text).unwrap();
+        for text in [r#"{"name":"v"}"#, r#"{"name":"v","emptyDir":null}"#, r#"{"configMap":null,"name":"v"}"#]
+        {
+            assert!(read(text).empty_dir.is_some(), "{text}");
+        }
+        let nfs = read(r#"{"nfs":{"server":"a","path":"/","readOnly":true},"name":"v"}"#);
+        assert!(nfs.empty_dir.is_none() && nfs.is_read_only());
+        assert!(!read(r#"{"name":"v","hostPath":{"path":"/"}}"#).is_read_only());
+        assert!(
+            read(r#"{"name":"v","persistentVolumeClaim":{"claimName":"c","readOnly":true}}"#).is_read_only()
+        );
+    }
+
+    #[test]
+    fn a_limit_is_a_request_unless_there_is_one() {
+        let read = |text: &'static str| serde_json::from_str::<Resources<'_>>(text).unwrap();
+        assert!(read(r#"{"limits":{"cpu":1}}"#).requests("cpu"));
+        assert!(!read(r#"{"limits":{"cpu":1},"requests":{"cpu":"0"}}"#).requests("cpu"));
+        assert!(!read(r#"{"limits":{"cpu":0},"requests":null}"#).requests("cpu"));
+        assert!(!read(r#"{"limits":{"cpu":null}}"#).limits("cpu"));
+        assert!(!read(r#"{"requests":{"cpu":"100m"}}"#).limits("cpu"));
     }
 
     #[test]

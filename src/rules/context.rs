@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::availability::Availability;
 use crate::facts::{Autoscaler, Budget, Claim, Fact, NamespaceFacts, Pause, Reference, Workload};
-use crate::object::{Body, Intent, Kind, LabelSelector, Object};
+use crate::object::{Body, Container, ContainerKind, Intent, Kind, LabelSelector, Object, PodSpec};
 use crate::verdict::{Action, Finding, Subject};
 
 /// The annotation by which a team declares its own singleton.
@@ -34,6 +34,40 @@ pub struct Singletons<'c> {
     pub declared: Vec<&'c Singleton>,
     /// Whether the annotation counts.
     pub by_annotation: bool,
+}
+
+/// The pods that an object makes, and where it says what they are like.
+pub struct Pods<'c> {
+    /// What they are like.
+    pub spec: &'c PodSpec<'c>,
+    /// The field, as people write it: `spec.template.spec`.
+    pub path: String,
+    /// The same as a JSON pointer.
+    pub pointer: String,
+}
+
+/// A container of a pod, and where it is.
+pub struct Place<'c> {
+    /// The container.
+    pub container: &'c Container<'c>,
+    /// Its list.
+    pub kind: ContainerKind,
+    /// The field, as people write it: `spec.template.spec.containers[app]`.
+    pub path: String,
+    /// The same as a JSON pointer.
+    pub pointer: String,
+}
+
+impl<'c> Pods<'c> {
+    /// Every container with its place, init containers first.
+    pub fn containers(&self) -> impl Iterator<Item = Place<'c>> {
+        self.spec.containers().map(|(kind, index, container)| Place {
+            container,
+            kind,
+            path: format!("{}.{}[{}]", self.path, kind.field(), container.name),
+            pointer: format!("{}/{}/{index}", self.pointer, kind.field()),
+        })
+    }
 }
 
 /// One object to judge, and what surrounds it.
@@ -86,6 +120,13 @@ impl<'c> Context<'c> {
             consulted: RefCell::default(),
             missing: RefCell::default(),
         }
+    }
+
+    /// The pods that the object makes.
+    pub fn pods(&self) -> Option<Pods<'c>> {
+        let (template, path) = self.object.pod_template()?;
+        let pointer = format!("/{}/spec", path.replace('.', "/"));
+        Some(Pods { spec: &template.spec, path: format!("{path}.spec"), pointer })
     }
 
     /// The workload that the object is, or that a scale request changes, as it would be.
@@ -343,6 +384,14 @@ impl<'c> Context<'c> {
             fix: Vec::new(),
             container: None,
         }
+    }
+
+    /// A finding at a field of a container, to be filled in.
+    pub fn container_finding(&self, rule: &'static str, place: &Place<'_>, field: &str) -> Finding {
+        let mut finding = self.finding(rule, format!("{}.{field}", place.path));
+        finding.place = format!("container {}", place.container.name);
+        finding.container = Some(place.container.name.to_string());
+        finding
     }
 
     /// Takes what rules have asked of the facts since the last call.

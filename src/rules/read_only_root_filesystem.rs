@@ -19,7 +19,8 @@ const META: Meta = Meta {
     rationale: "A process that can't write its own image can't be replaced by what an attacker drops there, and \
         nothing that matters gets lost in a layer that ends with the pod.\n\nWhere the author left the field unset it \
         becomes `true`, and in the same change a container without a writable `/tmp` gets one, since many programs die \
-        without it. An explicit `false` is never overridden: it is refused. On Windows the field is not supported, so \
+        without it; where something at `/tmp` can't be written, neither is done. An explicit `false` is never overridden: \
+        it is refused. On Windows the field is not supported, so \
         Windows pods pass. Ephemeral containers are never judged, so `kubectl debug` works.",
     bad: include_str!("read_only_root_filesystem/bad.yaml"),
     good: include_str!("read_only_root_filesystem/good.yaml"),
@@ -76,9 +77,11 @@ impl Check for Parameters {
             finding.required = "true".to_owned();
             finding.says = format!("lets container {name} write its root filesystem");
             finding.needs = "readOnlyRootFilesystem: true".to_owned();
-            finding.remedy = "Set it, and mount an emptyDir with a sizeLimit at /tmp".to_owned();
+            finding.remedy =
+                "Set readOnlyRootFilesystem: true, and mount an emptyDir with a sizeLimit at /tmp".to_owned();
             let tmp = Tmp::of(&template.spec, container);
-            if read_only.is_none() && tmp != Tmp::Device {
+            // Together or not at all: nothing can make these two writable.
+            if read_only.is_none() && !matches!(tmp, Tmp::Device | Tmp::ReadOnly) {
                 let pointer = format!("{pod}/{list}/{index}");
                 finding.fix.push(Edit::SetBoolean(
                     format!("{pointer}/securityContext/readOnlyRootFilesystem"),

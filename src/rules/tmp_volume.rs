@@ -22,7 +22,7 @@ const META: Meta = Meta {
     rationale: "A read-only root filesystem takes `/tmp` away from shells, runtimes and servers that spool to it; they \
         fail in ways that nobody connects with the setting. An emptyDir gives it back, and its sizeLimit keeps a runaway \
         process from filling the node's disk.\n\nA container without one gets the volume `plimsoll-tmp` (64Mi), each \
-        container its own. Paths are compared as the kernel sees them, so `/tmp/` counts; a mount below `/tmp` doesn't \
+        container its own; it comes back as it was when a manifest without it replaces the object. Paths are compared as the kernel sees them, so `/tmp/` counts; a mount below `/tmp` doesn't \
         make `/tmp` writable. A writable volume of another kind at `/tmp`, or an emptyDir without a limit, warns.",
     bad: include_str!("tmp_volume/bad.yaml"),
     good: include_str!("tmp_volume/good.yaml"),
@@ -63,21 +63,28 @@ pub(super) enum Tmp {
     ReadOnly,
     /// An emptyDir without a limit.
     Unbounded,
+    /// The same in the node's memory.
+    UnboundedMemory,
 }
 
 impl Tmp {
-    /// Finds what a container has at `/tmp`, or mounted over all of `/`.
+    /// Finds what a container has at `/tmp`, or mounted over all of `/`. Of several mounts of one
+    /// directory, which the apiserver can't tell by their texts, the last one lies on top: container
+    /// runtimes sort them by depth and keep their order otherwise.
     pub(super) fn of(pod: &PodSpec<'_>, container: &Container<'_>) -> Self {
         if container.volume_devices.iter().any(|device| clean_path(&device.device_path) == "/tmp") {
             return Self::Device;
         }
         let mounted =
-            |at: &str| container.volume_mounts.iter().find(|mount| clean_path(&mount.mount_path) == at);
+            |at: &str| container.volume_mounts.iter().rfind(|mount| clean_path(&mount.mount_path) == at);
         let Some(mount) = mounted("/tmp").or_else(|| mounted("/")) else { return Self::Absent };
         let volume = pod.volume(&mount.name);
         match volume.and_then(|volume| volume.empty_dir.as_ref()) {
             _ if mount.read_only || volume.is_some_and(Volume::is_read_only) => Self::ReadOnly,
-            Some(dir) if dir.size_limit.as_ref().is_none_or(Quantity::is_zero) => Self::Unbounded,
+            Some(dir) if dir.size_limit.as_ref().is_none_or(Quantity::is_zero) => match &*dir.medium {
+                "Memory" => Self::UnboundedMemory,
+                _ => Self::Unbounded,
+            },
             Some(_) => Self::Bounded,
             None => Self::Other,
         }
@@ -130,6 +137,12 @@ impl Check for Parameters {
                     "an emptyDir without a sizeLimit",
                     "lets container {} fill the node's disk through /tmp",
                 ),
+                Tmp::UnboundedMemory => (
+                    1,
+                    Action::Warn,
+                    "an emptyDir in memory without a sizeLimit",
+                    "lets container {} fill the node's memory through /tmp",
+                ),
                 Tmp::Bounded | Tmp::Other => (
                     1,
                     Action::Warn,
@@ -141,7 +154,7 @@ impl Check for Parameters {
             finding.ceiling = ceiling;
             finding.observed = observed.to_owned();
             finding.says = says.replace("{}", name);
-            if tmp == Tmp::Unbounded {
+            if matches!(tmp, Tmp::Unbounded | Tmp::UnboundedMemory) {
                 "Set sizeLimit on the emptyDir".clone_into(&mut finding.remedy);
             }
             if tmp == Tmp::Absent {
