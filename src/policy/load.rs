@@ -310,6 +310,8 @@ mod tests {
             policy("    min-replicas: {minimun: 2}\n    cron-interval:\n      minimum: 5\n"),
             policy("    cron-interval: {minimum: 5}\n    tmp-volume: {action: Warn, fix: 1}\n"),
             policy("    singleton: {action: on}\n"),
+            policy("    tmp-volume: {sizeLimit: banana}\n    min-replicas: {minimum: 0}\n"),
+            policy("    read-only-root-filesystem: {tmpSizeLimit: 0Mi}\n"),
             policy("    singleton: {action: deny, fix: maybe}\n    disruption-budget: {fix: true}\n"),
             one.replace("  rules:", "  mach: {}\n  rules:"),
             one.replace(

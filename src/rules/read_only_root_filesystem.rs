@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::tmp_volume::{DEFAULT_SIZE_LIMIT, Tmp};
+use super::tmp_volume::{DEFAULT_SIZE_LIMIT, SizeLimit, Tmp};
 use super::{Check, Context, Fix, Meta, Parameter, Rule, configure};
 use crate::manifest::strict::StrictError;
 use crate::verdict::{Action, Edit, Finding};
@@ -37,12 +37,12 @@ const META: Meta = Meta {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Parameters {
-    tmp_size_limit: String,
+    tmp_size_limit: SizeLimit,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { tmp_size_limit: DEFAULT_SIZE_LIMIT.to_owned() }
+        Self { tmp_size_limit: SizeLimit::default() }
     }
 }
 
@@ -88,7 +88,7 @@ impl Check for Parameters {
                     true,
                 ));
                 if tmp == Tmp::Absent {
-                    let size_limit = self.tmp_size_limit.clone();
+                    let size_limit = self.tmp_size_limit.0.clone();
                     finding.fix.push(Edit::MountTmp { container: pointer, pod: pod.clone(), size_limit });
                 }
             }

@@ -1,6 +1,7 @@
 //! A container that can't write its root filesystem has a bounded `/tmp`.
 
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 use serde_json::Value;
 
 use super::{Check, Context, Fix, Meta, Parameter, Rule, configure};
@@ -39,12 +40,37 @@ const META: Meta = Meta {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Parameters {
-    size_limit: String,
+    size_limit: SizeLimit,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { size_limit: DEFAULT_SIZE_LIMIT.to_owned() }
+        Self { size_limit: SizeLimit::default() }
+    }
+}
+
+/// The size of a volume, as a policy writes it. It is put into objects, so it has to be a quantity
+/// that the apiserver takes, and one that limits: zero is no limit.
+#[derive(Clone, Debug)]
+pub(super) struct SizeLimit(pub(super) String);
+
+impl Default for SizeLimit {
+    fn default() -> Self {
+        Self(DEFAULT_SIZE_LIMIT.to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for SizeLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = text.strip_suffix(unit).unwrap_or_default();
+        let is_unit = ["", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit);
+        if is_unit && number.parse::<u32>().is_ok_and(|number| number > 0) {
+            Ok(Self(text))
+        } else {
+            Err(de::Error::invalid_value(de::Unexpected::Str(&text), &"a size such as 64Mi or 1Gi"))
+        }
     }
 }
 
@@ -159,7 +185,7 @@ impl Check for Parameters {
             }
             if tmp == Tmp::Absent {
                 let container = format!("{pod}/{list}/{index}");
-                let size_limit = self.size_limit.clone();
+                let size_limit = self.size_limit.0.clone();
                 finding.fix.push(Edit::MountTmp { container, pod: pod.clone(), size_limit });
             }
             findings.push(finding);
