@@ -34,16 +34,10 @@ const META: Meta = Meta {
     references: &["https://kubernetes.io/docs/tasks/configure-pod-container/security-context/"],
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Parameters {
     tmp_size_limit: SizeLimit,
-}
-
-impl Default for Parameters {
-    fn default() -> Self {
-        Self { tmp_size_limit: SizeLimit::default() }
-    }
 }
 
 impl Rule for ReadOnlyRootFilesystem {

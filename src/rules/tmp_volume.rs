@@ -37,16 +37,10 @@ const META: Meta = Meta {
     references: &["https://kubernetes.io/docs/concepts/storage/volumes/#emptydir"],
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Parameters {
     size_limit: SizeLimit,
-}
-
-impl Default for Parameters {
-    fn default() -> Self {
-        Self { size_limit: SizeLimit::default() }
-    }
 }
 
 /// The size of a volume, as a policy writes it. It is put into objects, so it has to be a quantity
