@@ -8,8 +8,9 @@ mod doubt;
 mod patch;
 mod subject;
 mod waive;
+pub mod waivers;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -19,7 +20,7 @@ use crate::facts::{NamespaceFacts, Reference};
 use crate::object::{Body, Kind, Object};
 use crate::policy::{Policy, PolicyRule};
 use crate::rules::{Context, Singletons};
-use crate::verdict::{Action, Finding, Judged, State, Verdict};
+use crate::verdict::{Action, Finding, Judged, State, Subject, Verdict};
 use subject::Subjects;
 use waive::Waivers;
 
@@ -97,6 +98,9 @@ pub struct Outcome {
     pub rests_on: BTreeSet<Reference>,
     /// Partners that the object names or selects and that the facts don't have.
     pub missing: BTreeSet<Reference>,
+    /// The waivers that findings asked for, whether they still count or have ended: the object that
+    /// carries each, or that a policy grants it to, and the rule.
+    pub waivers: HashSet<(Subject, &'static str)>,
 }
 
 /// Judges a request: what the validating webhook answers.
@@ -229,7 +233,7 @@ impl<'p> Pass<'p> {
             declared: policies.iter().flat_map(|policy| &policy.singletons).collect(),
             by_annotation: policies.iter().any(|policy| policy.singletons_by_annotation),
         };
-        let waivers = Waivers::new(&policies, request.operation == Operation::Create, now);
+        let waivers = Waivers::new(&policies, &subjects.subject, request.operation == Operation::Create, now);
         Self { request, facts, policies, singletons, subjects, waivers, is_governed, outcome }
     }
 
@@ -278,6 +282,10 @@ impl<'p> Pass<'p> {
                     self.decide(policy, rule, finding, old)
                 });
                 let judged: Vec<Judged> = judged.collect();
+                for Judged { finding, .. } in &judged {
+                    let holders = self.waivers.holders(finding);
+                    self.outcome.waivers.extend(holders.map(|holder| (holder, finding.rule)));
+                }
                 if judged.iter().any(Judged::denies) {
                     self.outcome.rests_on.extend(consulted);
                 }

@@ -31,7 +31,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use context::{Context, Place, Pods, Singleton, Singletons};
+pub use context::{Context, Place, Pods, SINGLETON_ANNOTATION, Singleton, Singletons, declares_singleton};
 
 use crate::manifest::strict::{self, StrictError};
 use crate::verdict::{Action, Finding};

@@ -158,7 +158,7 @@ pub enum Edit {
 }
 
 /// Why a finding stands as it does, when a waiver had a say.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct WaiverNote {
     /// Who answers for the waiver.
     pub owner: String,

@@ -146,10 +146,10 @@ pub fn assess(text: &str, rule: &str, limits: &[&Limits], now: Timestamp) -> Ass
 
 /// Judges a grant: a policy may grant what it likes for itself, up to its end, but for the other
 /// policies that have the rule the grant is a waiver like any other.
-pub fn assess_grant(grant: &Grant, others: &[&Limits], now: Timestamp) -> Assessed {
+pub fn assess_grant(grant: &Grant, granting: &Limits, others: &[&Limits], now: Timestamp) -> Assessed {
     let standing = match problem(&grant.waiver, &grant.rule, others, Some(grant.expires), now) {
         Some(problem) => Standing::Invalid(problem),
-        None => standing(grant.expires, others, now),
+        None => standing(grant.expires, &[&[granting], others].concat(), now),
     };
     Assessed { waiver: grant.waiver.clone(), ends: Some(grant.expires), standing }
 }

@@ -9,8 +9,8 @@ use super::Subjects;
 use crate::facts::Workload;
 use crate::manifest::nearest::nearest;
 use crate::policy::Policy;
-use crate::rules::RULES;
-use crate::verdict::{Finding, State, Verdict, WaiverNote};
+use crate::rules::{self, RULES};
+use crate::verdict::{Finding, State, Subject, Verdict, WaiverNote};
 use crate::waiver::{Assessed, Limits, PREFIX, Standing, assess, assess_grant};
 
 /// The waivers of one request: of the object, of what it acts on, and of the policies.
@@ -18,10 +18,11 @@ pub(super) struct Waivers<'p> {
     policies: Vec<&'p Policy>,
     is_create: bool,
     now: Timestamp,
+    subject: Subject,
     own: BTreeMap<String, Assessed>,
-    partners: Vec<(String, Assessed)>,
+    /// Of workloads that the object acts on, and of policies, by the object that carries or is given them.
+    others: Vec<(Subject, String, Assessed)>,
     before: Vec<(String, Assessed)>,
-    grants: Vec<(String, Assessed)>,
     unknown: Vec<String>,
 }
 
@@ -32,15 +33,15 @@ pub(super) struct On<'w> {
 }
 
 impl<'p> Waivers<'p> {
-    pub(super) fn new(policies: &[&'p Policy], is_create: bool, now: Timestamp) -> Self {
+    pub(super) fn new(policies: &[&'p Policy], subject: &Subject, is_create: bool, now: Timestamp) -> Self {
         Self {
             policies: policies.to_vec(),
             is_create,
             now,
+            subject: subject.clone(),
             own: BTreeMap::new(),
-            partners: Vec::new(),
+            others: Vec::new(),
             before: Vec::new(),
-            grants: Vec::new(),
             unknown: Vec::new(),
         }
     }
@@ -48,56 +49,71 @@ impl<'p> Waivers<'p> {
     /// Reads the waivers of the object and of the workloads that it acts on, now and before.
     pub(super) fn read(&mut self, subjects: &Subjects, acts_on: &[Arc<Workload>], before: &[Arc<Workload>]) {
         for (rule, text) in of(&subjects.annotations) {
-            if RULES.iter().any(|known| known.meta().name == rule) {
+            if rules::rule(rule).is_some() {
                 self.own.insert(rule.to_owned(), self.assess(rule, text));
             } else {
-                let hint = nearest(rule, RULES.iter().map(|rule| rule.meta().name));
-                let hint = hint.map_or_else(String::new, |near| format!("; did you mean {PREFIX}{near}?"));
-                self.unknown.push(format!("{PREFIX}{rule} waives nothing: there is no such rule{hint}"));
+                self.unknown.push(format!("{PREFIX}{rule} waives nothing: {}", no_such_rule(rule)));
             }
         }
-        let partners = acts_on.iter().flat_map(|workload| of(&workload.annotations));
-        self.partners = partners.map(|(rule, text)| (rule.to_owned(), self.assess(rule, text))).collect();
+        for workload in acts_on {
+            let namespace = subjects.subject.namespace.clone();
+            let partner = Subject { kind: workload.kind, namespace, name: workload.name.clone() };
+            for (rule, text) in of(&workload.annotations) {
+                self.others.push((partner.clone(), rule.to_owned(), self.assess(rule, text)));
+            }
+        }
         let before = before.iter().flat_map(|workload| of(&workload.annotations));
         let before = of(&subjects.old_annotations).chain(before);
         self.before = before.map(|(rule, text)| (rule.to_owned(), self.assess(rule, text))).collect();
-        let mut grants = Vec::new();
         let all =
             self.policies.iter().flat_map(|&policy| policy.grants.iter().map(move |grant| (policy, grant)));
+        let mut grants = Vec::new();
         for (policy, grant) in all {
-            let at = |kind, namespace: &str, name: &str| {
-                grant.kind == kind && grant.namespace == namespace && grant.name == name
+            let at = |kind, name: &str| {
+                grant.kind == kind && grant.namespace == subjects.subject.namespace && grant.name == name
             };
-            let subject = &subjects.subject;
-            let namespace = &subject.namespace;
-            if at(subject.kind, namespace, &subject.name)
-                || acts_on.iter().any(|w| at(w.kind, namespace, &w.name))
+            if at(subjects.subject.kind, &subjects.subject.name)
+                || acts_on.iter().any(|w| at(w.kind, &w.name))
             {
+                let namespace = grant.namespace.clone();
+                let subject = Subject { kind: grant.kind, namespace, name: grant.name.clone() };
+                let others = others(&self.policies, policy, &grant.rule);
                 grants.push((
+                    subject,
                     grant.rule.clone(),
-                    assess_grant(grant, &self.others(policy, &grant.rule), self.now),
+                    assess_grant(grant, &policy.waivers, &others, self.now),
                 ));
             }
         }
-        self.grants = grants;
+        self.others.extend(grants);
     }
 
     /// The waiver that covers a finding: a valid one if there is any, else one that has ended.
     pub(super) fn on(&self, finding: &Finding) -> Option<On<'_>> {
-        let own = self.own.get(finding.rule).into_iter();
-        let others = self.partners.iter().chain(&self.grants);
-        let all = own.chain(others.filter(|(rule, _)| rule == finding.rule).map(|(_, assessed)| assessed));
-        let covering = all.filter(|assessed| {
-            !matches!(assessed.standing, Standing::Invalid(_))
-                && assessed.covers(finding.container.as_deref())
-        });
         let rank = |assessed: &&Assessed| match assessed.standing {
             Standing::Active => 0,
             Standing::Expiring => 1,
             Standing::Grace => 2,
             Standing::Expired | Standing::Invalid(_) => 3,
         };
+        let covering = self.covering(finding).map(|(_, assessed)| assessed);
         covering.min_by_key(rank).map(|assessed| On { assessed, is_create: self.is_create })
+    }
+
+    /// The objects whose waivers cover a finding, or used to.
+    pub(super) fn holders(&self, finding: &Finding) -> impl Iterator<Item = Subject> {
+        self.covering(finding).map(|(holder, _)| holder.clone())
+    }
+
+    fn covering(&self, finding: &Finding) -> impl Iterator<Item = (&Subject, &Assessed)> {
+        let own = self.own.get(finding.rule).map(|assessed| (&self.subject, assessed));
+        let others = self.others.iter().filter(|(_, rule, _)| rule == finding.rule);
+        own.into_iter().chain(others.map(|(holder, _, assessed)| (holder, assessed))).filter(
+            |(_, assessed)| {
+                !matches!(assessed.standing, Standing::Invalid(_))
+                    && assessed.covers(finding.container.as_deref())
+            },
+        )
     }
 
     /// Why the object's own waiver of the rule doesn't count, if it has one that doesn't.
@@ -159,21 +175,7 @@ impl<'p> Waivers<'p> {
     }
 
     fn assess(&self, rule: &str, text: &str) -> Assessed {
-        assess(text, rule, &self.limits(rule), self.now)
-    }
-
-    /// The limits of the policies beside the one that grants.
-    fn others(&self, granting: &Policy, rule: &str) -> Vec<&'p Limits> {
-        let has = |policy: &&&Policy| {
-            !std::ptr::eq(**policy, granting) && policy.rules.iter().any(|r| r.meta.name == rule)
-        };
-        self.policies.iter().filter(has).map(|policy| &policy.waivers).collect()
-    }
-
-    /// The limits of every policy that has the rule: a waiver must satisfy them all.
-    fn limits(&self, rule: &str) -> Vec<&'p Limits> {
-        let has = |policy: &&&Policy| policy.rules.iter().any(|r| r.meta.name == rule);
-        self.policies.iter().filter(has).map(|policy| &policy.waivers).collect()
+        assess(text, rule, &limits(&self.policies, rule), self.now)
     }
 }
 
@@ -218,6 +220,26 @@ impl On<'_> {
 }
 
 /// The waivers among annotations, by rule.
-fn of(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn of(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     annotations.iter().filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?, text.as_str())))
+}
+
+/// That a waiver's rule is none, with the nearest one that is.
+pub(super) fn no_such_rule(rule: &str) -> String {
+    let hint = nearest(rule, RULES.iter().map(|rule| rule.meta().name));
+    let hint = hint.map_or_else(String::new, |near| format!("; did you mean {PREFIX}{near}?"));
+    format!("there is no such rule{hint}")
+}
+
+/// The limits of every policy that has the rule: a waiver must satisfy them all.
+pub(super) fn limits<'p>(policies: &[&'p Policy], rule: &str) -> Vec<&'p Limits> {
+    let has = |policy: &&&Policy| policy.rules.iter().any(|r| r.meta.name == rule);
+    policies.iter().filter(has).map(|policy| &policy.waivers).collect()
+}
+
+/// The limits of the policies beside the one that grants.
+pub(super) fn others<'p>(policies: &[&'p Policy], granting: &Policy, rule: &str) -> Vec<&'p Limits> {
+    let others: Vec<&Policy> =
+        policies.iter().copied().filter(|policy| !std::ptr::eq(*policy, granting)).collect();
+    limits(&others, rule)
 }

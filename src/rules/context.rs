@@ -12,7 +12,12 @@ use crate::object::{Body, Container, ContainerKind, Intent, Kind, LabelSelector,
 use crate::verdict::{Action, Finding, Subject};
 
 /// The annotation by which a team declares its own singleton.
-pub(super) const SINGLETON_ANNOTATION: &str = "plimsoll.dev/singleton";
+pub const SINGLETON_ANNOTATION: &str = "plimsoll.dev/singleton";
+
+/// Whether the annotation's value declares one: it is `true` or the reason.
+pub fn declares_singleton(value: &str) -> bool {
+    !matches!(value.trim(), "false" | "")
+}
 
 /// A workload that must never run twice.
 #[derive(Clone, Debug, PartialEq)]
@@ -349,8 +354,7 @@ impl<'c> Context<'c> {
 
     fn annotated(&self, value: &str) -> Option<String> {
         match value.trim() {
-            _ if !self.singletons.by_annotation => None,
-            "false" | "" => None,
+            value if !self.singletons.by_annotation || !declares_singleton(value) => None,
             "true" => Some("it is annotated as a singleton".to_owned()),
             reason => Some(reason.to_owned()),
         }
