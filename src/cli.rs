@@ -3,6 +3,7 @@
 mod certs;
 mod check;
 mod explain;
+mod scan;
 mod serve;
 
 use std::ffi::OsString;
@@ -28,6 +29,8 @@ enum Command {
     Serve(serve::Args),
     /// Judge manifests as admission would. Exits with 1 if there are findings, 2 if something can't be read.
     Check(check::Args),
+    /// Judge what is in a cluster. Exits with 1 if there are findings, 2 if something can't be read.
+    Scan(scan::Args),
     /// Explain a rule, a schedule, or list the rules.
     Explain(explain::Args),
     /// Make certificates for development.
@@ -52,6 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Scan(args) => scan::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Completions { shell } => {
@@ -63,6 +67,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprintln!("plimsoll: {error:#}");
         ExitCode::from(FAILED)
     })
+}
+
+/// One provider for every TLS connection of the process; whoever comes second finds it there.
+fn install_tls_provider() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

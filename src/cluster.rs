@@ -4,6 +4,7 @@
 //! [`Webhooks`] keeps Plimsoll's own registration in order. Everything that is read comes as JSON
 //! text and goes through [`crate::object`], as what arrives in an admission review does.
 
+mod list;
 mod live;
 mod request;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::time::Duration;
 use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use thiserror::Error;
 
+pub use list::{ListError, Snapshot, identify, resource};
 pub use live::LiveError;
 pub use watch::{Observer, WATCHED, WatchError, Watches};
 pub use webhooks::Webhooks;

@@ -105,16 +105,21 @@ pub struct Outcome {
 
 /// Judges a request: what the validating webhook answers.
 pub fn judge(request: &Request<'_>, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> Outcome {
+    Pass::new(request, policies, facts, now).judge()
+}
+
+/// Judges an object as the next change of its spec will find it, whatever that changes: an update
+/// from the stored object to itself that is more than an edit of metadata. What the ratchet lets be
+/// comes back as existing, what an ended waiver or a policy without a ratchet refuses as new.
+pub fn judge_next(
+    request: &Request<'_>,
+    policies: &[Policy],
+    facts: &NamespaceFacts,
+    now: Timestamp,
+) -> Outcome {
     let mut pass = Pass::new(request, policies, facts, now);
-    if !pass.policies.is_empty() {
-        pass.run();
-        pass.outcome.verdict.notices.extend(pass.waivers.notices(&pass.outcome.verdict, &pass.subjects));
-    }
-    if let (true, Some(at)) = (pass.is_governed, &pass.subjects.judged_at) {
-        let notice = format!("{} is made by KEDA: it is judged at {at}", pass.subjects.subject);
-        pass.outcome.verdict.notices.push(notice);
-    }
-    pass.outcome
+    pass.subjects.is_metadata_only = false;
+    pass.judge()
 }
 
 /// Fills in what is new and fixable: what the mutating webhook answers. Its findings are those that
@@ -235,6 +240,18 @@ impl<'p> Pass<'p> {
         };
         let waivers = Waivers::new(&policies, &subjects.subject, request.operation == Operation::Create, now);
         Self { request, facts, policies, singletons, subjects, waivers, is_governed, outcome }
+    }
+
+    fn judge(mut self) -> Outcome {
+        if !self.policies.is_empty() {
+            self.run();
+            self.outcome.verdict.notices.extend(self.waivers.notices(&self.outcome.verdict, &self.subjects));
+        }
+        if let (true, Some(at)) = (self.is_governed, &self.subjects.judged_at) {
+            let notice = format!("{} is made by KEDA: it is judged at {at}", self.subjects.subject);
+            self.outcome.verdict.notices.push(notice);
+        }
+        self.outcome
     }
 
     fn run(&mut self) {

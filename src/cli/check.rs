@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::counted;
 use crate::engine::{self, Operation, Request};
 use crate::facts::{Fact, NamespaceFacts};
 use crate::manifest::{self, Document};
@@ -130,10 +131,6 @@ fn pointer(value: &Value, path: &str) -> String {
         rest = tail.strip_prefix('.').unwrap_or(tail);
     }
     pointer
-}
-
-fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 impl Manifest {

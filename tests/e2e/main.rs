@@ -15,6 +15,7 @@ mod controlplane;
 
 mod availability;
 mod existing;
+mod scan;
 mod schedules;
 mod stability;
 mod systems;

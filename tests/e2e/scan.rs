@@ -1,0 +1,299 @@
+//! `plimsoll scan` sees in a running cluster what the webhook and `check` see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use plimsoll::manifest;
+use serde_json::{Value, json};
+
+use super::controlplane::{Run, SYSTEMS, manifests, wait_until};
+use super::{SOON, Stage, deployment, stage};
+
+const KINDS: &str = "deployments,statefulsets,cronjobs,hpa,pdb,scaledobjects,pvc";
+
+pub(crate) fn plimsoll(stage: &Stage, user: &str, args: &[&str]) -> (i32, Run) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+    stage.plane.point_here(&mut command, user);
+    // The shell's own word for how it ended is all that is needed beside what it wrote.
+    let mut shell = Command::new("sh");
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.args(["-c", "\"$@\"; echo \"exit $?\" >&2", "sh", env!("CARGO_BIN_EXE_plimsoll")]).args(args);
+    let mut run = Run::of(shell, "");
+    let (said, code) = run.stderr.trim_end().rsplit_once("exit ").expect("it ended");
+    let code = code.parse().expect("a number");
+    run.stderr = said.to_owned();
+    (code, run)
+}
+
+fn scan(stage: &Stage, namespace: &str, args: &[&str]) -> (i32, Value) {
+    let all = [&["scan", "-n", namespace, "--output", "json"], args].concat();
+    let (code, run) = plimsoll(stage, "admin", &all);
+    let report = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run}"));
+    (code, report)
+}
+
+/// `state rule Kind/name` of each finding.
+fn findings(report: &Value) -> BTreeSet<String> {
+    let text = |finding: &Value, field: &str| finding[field].as_str().unwrap().to_owned();
+    let findings = report["findings"].as_array().expect("findings").iter();
+    findings
+        .map(|f| format!("{} {} {}/{}", text(f, "state"), text(f, "rule"), text(f, "kind"), text(f, "name")))
+        .collect()
+}
+
+/// A namespace that becomes production with everything already in it.
+fn governed_late(stage: &Stage, prefix: &str, objects: &[Value]) -> String {
+    let namespace = stage.plane.namespace(prefix, &[]);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    stage
+        .plane
+        .kubectl_stdin("admin", &["apply", "-n", &namespace, "-f", "-"], &list.to_string())
+        .expect_ok("not production yet");
+    let label = ["label", "namespace", &namespace, "environment=production"];
+    stage.plane.kubectl("admin", &label).expect_ok("a label");
+    namespace
+}
+
+fn object(name: &str, replicas: i64) -> Value {
+    serde_json::from_str(&deployment(name, Some(replicas), "nginx:1")).unwrap()
+}
+
+fn write(stage: &Stage, name: &str, text: &str) -> PathBuf {
+    let path = stage.plane.dir().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn what_was_there_first_is_found() {
+    let stage = stage();
+    let autoscaler = |name: &str| {
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name},
+            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "minReplicas": 2, "maxReplicas": 4}})
+    };
+    let mut ended = object("ended", 1);
+    let waiver = "{owner: a@example.com, reason: internal tool only, expires: 2020-01-01}";
+    ended["metadata"]["annotations"] = json!({"waiver.plimsoll.dev/min-replicas": waiver});
+    let objects =
+        [object("alone", 1), object("web", 3), autoscaler("one"), autoscaler("two"), ended, object("off", 0)];
+    let namespace = governed_late(stage, "scanned", &objects);
+
+    let (code, report) = scan(stage, &namespace, &[]);
+    assert_eq!(code, 1, "{report:#}");
+    let found = findings(&report);
+    for expected in [
+        "Existing min-replicas Deployment/alone",
+        "Existing autoscaler-range HorizontalPodAutoscaler/one",
+        "Existing autoscaler-range HorizontalPodAutoscaler/two",
+        "Existing read-only-root-filesystem Deployment/off",
+        "Deny min-replicas Deployment/ended",
+    ] {
+        assert!(found.contains(expected), "{expected}: {found:#?}");
+    }
+    assert!(!found.iter().any(|finding| finding.contains("min-replicas Deployment/off")), "{found:#?}");
+    assert_eq!((&report["objects"]["judged"], &report["objects"]["denied"]), (&6.into(), &1.into()));
+
+    // What scan says of the next change is what becomes of it.
+    stage.wait_until_governed(&namespace);
+    let image = |name: &str| {
+        let of = format!("deployment/{name}");
+        stage.plane.kubectl("alice", &["set", "image", &of, "app=nginx:2", "-n", &namespace])
+    };
+    let run = image("alone");
+    assert!(run.stderr.contains("Warning: min-replicas"), "{run}");
+    run.expect_ok("what was so before warns");
+    let message = image("ended").expect_refused("its waiver ended years ago");
+    let told = report["findings"].as_array().unwrap().iter().find(|f| f["state"] == "Deny").unwrap();
+    assert!(message.contains(told["message"].as_str().unwrap()), "{message}\n{told:#}");
+
+    // Text says the same, and the weaker policy has nothing to fail on.
+    let (_, run) = plimsoll(stage, "alice", &["scan", "-n", &namespace]);
+    assert!(run.stdout.contains("1 would have its next change denied"), "{run}");
+    let weak = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy",
+        "metadata": {"name": "draft"}, "spec": {"match": {"namespaces": [namespace]}, "action": "Warn",
+        "rules": {"min-replicas": {"minimum": 4}}}});
+    let weak = write(stage, "weak.yaml", &weak.to_string());
+    let weak = weak.to_str().unwrap();
+    assert_eq!(scan(stage, &namespace, &["--policies", weak]).0, 0);
+    assert_eq!(scan(stage, &namespace, &["--policies", weak, "--fail-on", "Warn"]).0, 1);
+    let (code, diff) = scan(stage, &namespace, &["--policies", weak, "--diff"]);
+    assert_eq!(code, 0, "nothing that denies is new: {diff:#}");
+    let changes: BTreeSet<String> = diff["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| {
+            let (before, after) =
+                (change["before"].as_str().unwrap_or("-"), change["after"].as_str().unwrap_or("-"));
+            let finding = &change["finding"];
+            format!(
+                "{before} {after} {} {}",
+                finding["rule"].as_str().unwrap(),
+                finding["name"].as_str().unwrap()
+            )
+        })
+        .collect();
+    for expected in
+        ["Existing Warn min-replicas alone", "- Warn min-replicas one", "Existing - autoscaler-range two"]
+    {
+        assert!(changes.contains(expected), "{expected}: {changes:#?}");
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_named() {
+    let stage = stage();
+    let namespace = stage.plane.namespace("unreadable", &[]);
+    let kubectl = |args: &[&str]| stage.plane.kubectl("admin", &[args, &["-n", &namespace]].concat());
+    let account = format!("--serviceaccount={namespace}:default");
+    let resources = "--resource=namespaces,pvc,deployments.apps,statefulsets.apps,cronjobs.batch,daemonsets.apps,\
+        scaledobjects.keda.sh,horizontalpodautoscalers.autoscaling";
+    kubectl(&["create", "role", "scan", "--verb=get,list", resources]).expect_ok("a role");
+    kubectl(&["create", "rolebinding", "scan", "--role=scan", &account]).expect_ok("a binding");
+    let token = kubectl(&["create", "token", "default"]).expect_ok("a token");
+    let config = json!({"clusters": [{"name": "c", "cluster":
+            {"server": stage.plane.url(), "certificate-authority": stage.plane.ca()}}],
+        "users": [{"name": "u", "user": {"token": token.trim()}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"});
+    let config = write(stage, &format!("{namespace}.kubeconfig"), &config.to_string());
+    let scan = |more: &[&str]| {
+        let args = [&["scan", "--kubeconfig", config.to_str().unwrap()], more].concat();
+        plimsoll(stage, "admin", &args)
+    };
+    let (code, run) = scan(&["-n", &namespace]);
+    assert_eq!((code, run.stdout.as_str()), (2, ""), "{run}");
+    assert!(
+        run.stderr.contains(&format!("may not list poddisruptionbudgets.policy in namespace {namespace}")),
+        "{run}"
+    );
+    assert!(!run.stderr.contains("may not list deployments"), "{run}");
+    let (_, run) = scan(&[]);
+    assert!(run.stderr.contains("A scan needs the verb list on namespaces, deployments.apps, "), "{run}");
+    // All there is to it is a rule for the rest.
+    let rest = "--resource=poddisruptionbudgets.policy";
+    kubectl(&["create", "role", "rest", "--verb=list", rest]).expect_ok("a role");
+    kubectl(&["create", "rolebinding", "rest", "--role=rest", &account]).expect_ok("a binding");
+    wait_until("the rule to count", SOON, || scan(&["-n", &namespace]).0 == 0);
+}
+
+/// A copy of a value with every string that is `from` being `to`.
+fn renamed(value: &Value, from: &str, to: &str) -> Value {
+    match value {
+        Value::String(text) if text == from => to.into(),
+        Value::Array(items) => items.iter().map(|item| renamed(item, from, to)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| (name.clone(), renamed(field, from, to))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// What `check` says of the manifests: `rule Kind/name`, by whether it would be filled in.
+fn checked(
+    stage: &Stage,
+    namespace: &str,
+    objects: &[Value],
+    policies: &str,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut items = objects.to_vec();
+    items.iter_mut().for_each(|object| object["metadata"]["namespace"] = namespace.into());
+    items.push(json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": namespace, "labels": {"environment": "production"}}}));
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let file = write(stage, &format!("{namespace}.json"), &list.to_string());
+    let (_, run) = plimsoll(stage, "admin", &["check", file.to_str().unwrap(), "--policies", policies]);
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in run.stdout.lines() {
+        let (_, finding) = line.split_once(": ").expect("a place");
+        let (state, finding) = finding.split_once(' ').expect("a state");
+        let (rule, rest) = finding.split_once(": ").expect("a rule");
+        let subject = rest.split(' ').collect::<Vec<_>>();
+        let at = subject.iter().position(|word| word.starts_with(&format!("{namespace}/")));
+        let at = at.unwrap_or_else(|| panic!("no object in {line}"));
+        let name = subject[at].split_once('/').unwrap().1;
+        found.entry(state.to_owned()).or_default().insert(format!("{rule} {}/{name}", subject[at - 1]));
+    }
+    found
+}
+
+/// What the webhook records of an edit that changes nothing but a label.
+fn answered(stage: &Stage, namespace: &str) -> BTreeSet<String> {
+    let edit = ["label", KINDS, "--all", "-n", namespace, "touched=yes", "--dry-run=server"];
+    stage.plane.kubectl("admin", &edit).expect_ok("an edit of metadata is never denied");
+    let mut found = BTreeSet::new();
+    for record in stage.plimsoll.records() {
+        let resource = &record["resource"];
+        if resource["namespace"] == namespace && record["operation"] == "UPDATE" && record["dryRun"] == true {
+            for finding in record["findings"].as_array().unwrap() {
+                let (rule, kind) = (finding["rule"].as_str().unwrap(), resource["kind"].as_str().unwrap());
+                found.insert(format!("{rule} {kind}/{}", resource["name"].as_str().unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn scan_check_and_the_webhook_agree_about_the_five_systems() {
+    let stage = stage();
+    for system in SYSTEMS {
+        let documented = manifests(system, "documented");
+        let own = documented.iter().map(|m| m.namespace.as_str()).find(|name| !name.is_empty()).unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(format!("{system}.yaml"));
+        let shipped = std::fs::read_to_string(&shipped).unwrap();
+        for folder in ["documented", "fixed"] {
+            if folder == "fixed" && system == "booking-qs" {
+                continue; // Nothing was wrong with it.
+            }
+            let objects: Vec<Value> = manifests(system, folder)
+                .iter()
+                .filter(|manifest| manifest.namespace == own)
+                .map(|manifest| {
+                    let mut object = manifest.value.clone();
+                    object["metadata"].as_object_mut().unwrap().remove("namespace");
+                    object
+                })
+                .collect();
+            let namespace = governed_late(stage, "agree", &objects);
+            stage.wait_until_governed(&namespace);
+
+            let (_, report) = scan(stage, &namespace, &[]);
+            let of_rule = |finding: &String| finding.split_once(' ').unwrap().1.to_owned();
+            let scanned: BTreeSet<String> = findings(&report).iter().map(of_rule).collect();
+            assert_eq!(scanned, answered(stage, &namespace), "{system}, {folder}: scan and the webhook");
+
+            // With the system's own policy, too, moved to this namespace.
+            let mut policies = String::new();
+            for document in manifest::parse("policy", &shipped).unwrap() {
+                policies.push_str(&format!("---\n{}\n", renamed(&document.value, own, &namespace)));
+            }
+            policies.push_str("---\n");
+            policies.push_str(include_str!("../../policies/production.yaml"));
+            let policies = write(stage, &format!("{namespace}.yaml"), &policies);
+            let policies = policies.to_str().unwrap();
+            let (_, report) = scan(stage, &namespace, &["--policies", policies]);
+            let mut by_state: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for finding in report["findings"].as_array().unwrap() {
+                let text = |field: &str| finding[field].as_str().unwrap();
+                let state = match (finding["fillsIn"] == true, text("state")) {
+                    (true, _) => "Fixed",
+                    (_, "Existing") => "Deny",
+                    (_, state) => state,
+                };
+                let line = format!("{} {}/{}", text("rule"), text("kind"), text("name"));
+                by_state.entry(state.to_owned()).or_default().insert(line);
+            }
+            assert_eq!(
+                by_state,
+                checked(stage, &namespace, &objects, policies),
+                "{system}, {folder}: scan and check"
+            );
+            assert!(
+                folder == "fixed" || !scanned.is_empty() || system == "booking-qs",
+                "{system} has findings"
+            );
+        }
+    }
+}
