@@ -1,14 +1,16 @@
 //! The cluster that Plimsoll guards, through its API server.
 //!
-//! [`Watches`] keep the facts true, [`Cluster::read_live`] confirms them past every cache, and
-//! [`Webhooks`] keeps Plimsoll's own registration in order. Everything that is read comes as JSON
-//! text and goes through [`crate::object`], as what arrives in an admission review does.
+//! [`Watches`] keep the facts true, [`Cluster::read_live`] confirms them past every cache,
+//! [`Webhooks`] keeps Plimsoll's own registration in order, and [`secret`] what its replicas share.
+//! Every fact that is read comes as JSON text and goes through [`crate::object`], as what arrives in
+//! an admission review does.
 
 mod list;
 mod live;
 mod request;
 #[cfg(test)]
 mod scripted;
+pub mod secret;
 mod watch;
 pub mod webhooks;
 

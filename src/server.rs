@@ -16,7 +16,7 @@ mod webhook;
 
 pub use certificate::{
     Authority, AuthorityError, Certificate, CertificateError, CertificateSource, FilesError, GenerateError,
-    Generated, Issued, PairError, PemError, generate,
+    Generated, Inspection, Issued, PairError, PemError, generate, inspect,
 };
 pub use drain::Signals;
 pub use health::{Condition, Health};

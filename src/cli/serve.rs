@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
+use self::trust::{Served, Shared};
 use crate::audit::{self, AuditLog};
+use crate::cluster::secret::SharedSecret;
 use crate::cluster::{Cluster, Watches, Webhooks};
 use crate::facts::Facts;
 use crate::metrics::Metrics;
@@ -45,6 +47,13 @@ pub(super) struct Args {
     /// Look at no cluster: nothing is known beyond the request.
     #[arg(long, conflicts_with = "kubeconfig")]
     no_cluster: bool,
+    /// The installation it belongs to: its webhook configurations have this name, its Secret is NAME-certificate.
+    /// Without it: every webhook configuration labelled app.kubernetes.io/name: plimsoll, and plimsoll-certificate.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where its Secret and its Lease are. Without it: the pod's own namespace, else plimsoll-system.
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
     /// The certificate chain, PEM; read again when it changes. Without it one is made.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -104,9 +113,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let audit = AuditLog::open(settings)?;
     let instance = audit::default_instance();
 
+    let names = default_names(args.listen);
+    let is_shared = args.tls_cert.is_none();
     let source = match (args.tls_cert, args.tls_key) {
         (Some(cert), Some(key)) => CertificateSource::Files { cert, key },
-        _ => CertificateSource::SelfManaged { names: default_names(args.listen) },
+        _ => CertificateSource::SelfManaged { names: names.clone() },
     };
     let certificate = Certificate::load(source)?;
 
@@ -118,8 +129,14 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         let observer = health::caches(&health, &metrics);
         watches = Some(Watches::start(cluster, &facts, &observer));
         let condition = health.condition("webhook configurations");
-        let served = trust::Served { certificate: certificate.clone(), condition };
-        keeper = Some(Webhooks::new(cluster).keep(Arc::new(served)));
+        let shared = is_shared.then(|| {
+            let namespace = args.namespace.unwrap_or_else(own_namespace);
+            let name = format!("{}-certificate", args.name.as_deref().unwrap_or("plimsoll"));
+            let secret = SharedSecret::new(cluster, &namespace, &name);
+            Shared::new(secret, names, health.notice("certificate secret"))
+        });
+        let served = Served { certificate: certificate.clone(), condition, shared };
+        keeper = Some(Webhooks::new(cluster).named(args.name).keep(Arc::new(served)));
     }
 
     let reload_metrics = Arc::clone(&metrics);
@@ -181,6 +198,13 @@ async fn connect(kubeconfig: Option<&std::path::Path>, no_cluster: bool) -> anyh
         return Ok(None);
     }
     Ok(Some(Cluster::connect(kubeconfig).await?))
+}
+
+/// The namespace of this pod, else the one that the documentation installs to.
+fn own_namespace() -> String {
+    let file = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    let own = std::fs::read_to_string(file).map(|name| name.trim().to_owned()).unwrap_or_default();
+    if own.is_empty() { "plimsoll-system".to_owned() } else { own }
 }
 
 /// What a self-managed certificate is for before the webhook configurations tell.

@@ -1,4 +1,5 @@
-//! Plimsoll's own registration: the webhook configurations labelled `app.kubernetes.io/name: plimsoll`.
+//! Plimsoll's own registration: the webhook configurations labelled `app.kubernetes.io/name: plimsoll`,
+//! and of these the ones with its own name, if it was told one.
 //!
 //! They say by which names the API server calls Plimsoll, and whom it trusts there. With a
 //! certificate of its own Plimsoll keeps every `caBundle` exactly its CA: what else is in one is the
@@ -7,7 +8,7 @@
 
 mod keeper;
 mod registration;
-mod trust;
+pub(super) mod trust;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -53,12 +54,19 @@ pub enum WebhookError {
 #[derive(Clone)]
 pub struct Webhooks {
     client: kube::Client,
+    name: Option<String>,
 }
 
 impl Webhooks {
     /// Access to those of a cluster.
     pub fn new(cluster: &Cluster) -> Self {
-        Self { client: cluster.client().clone() }
+        Self { client: cluster.client().clone(), name: None }
+    }
+
+    /// Only those of this name: one installation among several in the cluster.
+    #[must_use]
+    pub fn named(self, name: Option<String>) -> Self {
+        Self { name, ..self }
     }
 
     /// Plimsoll's configurations.
@@ -150,7 +158,12 @@ impl Webhooks {
     }
 
     async fn list_role(&self, role: Role) -> kube::Result<Vec<Registration>> {
-        let request = Request::new(role.path()).list(&ListParams::default().labels(SELECTOR));
+        let params = ListParams::default().labels(SELECTOR);
+        let params = match &self.name {
+            Some(name) => params.fields(&format!("metadata.name={name}")),
+            None => params,
+        };
+        let request = Request::new(role.path()).list(&params);
         let text = self.client.request_text(request.map_err(kube::Error::BuildRequest)?).await?;
         let page = request::Page::read(&text)?;
         let read = |text: &str| serde_json::from_str::<Configuration>(text).map_err(kube::Error::SerdeError);

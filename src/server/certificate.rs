@@ -13,7 +13,7 @@ mod pair;
 pub use authority::{Authority, AuthorityError, Issued};
 pub use files::FilesError;
 pub use generate::{GenerateError, Generated, generate};
-pub use pair::{PairError, PemError};
+pub use pair::{Inspection, PairError, PemError, inspect};
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

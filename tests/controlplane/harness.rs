@@ -36,7 +36,7 @@ use self::credentials::Credentials;
 pub(crate) use self::{
     binaries::{Binaries, cache_dir, helm, keda_crds},
     kubectl::{Run, wait_until},
-    plimsoll::Plimsoll,
+    plimsoll::{Plimsoll, http_get},
     process::{NO_PROXY, Supervised, free_port, say},
     scratch::ScratchDir,
     systems::{Manifest, SYSTEMS, manifests},

@@ -104,12 +104,7 @@ impl Plimsoll {
 
     /// The answer to a GET on the ops port, headers included.
     pub(crate) fn get(&self, path: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.ops))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        http_get(self.ops, path)
     }
 
     fn wait_until_ready(&self) -> anyhow::Result<()> {
@@ -122,4 +117,14 @@ impl Plimsoll {
         }
         Ok(())
     }
+}
+
+/// The answer to a GET on a port of 127.0.0.1, headers included.
+pub(crate) fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
@@ -26,7 +27,7 @@ use super::{Registration, SELECTOR, Trust, WebhookError, Webhooks, registration}
 /// and a watch may miss one.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// How soon to try again what failed.
+/// How soon to try again what failed, or to go on with what isn't complete.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Changes come in bursts: an installation writes both configurations, and a watch begins with a list.
@@ -46,10 +47,20 @@ pub trait Identity: Send + Sync + 'static {
     /// The chain that is served, the server's own certificate first.
     fn chain(&self) -> Vec<CertificateDer<'static>>;
 
-    /// The API server calls by these DNS names and IP addresses. Told once at first and then at
-    /// every change, never with none. A new certificate belongs into [`Identity::chain`] at once or
-    /// is announced by [`Keeper::look`].
-    fn endpoints(&self, endpoints: &BTreeSet<String>);
+    /// Brings the certificate up to date before anything is made of it. The API server calls by these
+    /// DNS names and IP addresses (none, if nothing is registered), and `registrations` say whom it
+    /// trusts. Asked at every look; what goes wrong is the identity's to report. Returns whether to
+    /// look again soon.
+    fn refresh<'a>(
+        &'a self,
+        endpoints: &'a BTreeSet<String>,
+        registrations: &'a [Registration],
+    ) -> BoxFuture<'a, bool>;
+
+    /// Something whenever the certificate may have to be refreshed.
+    fn changes(&self) -> BoxStream<'static, ()> {
+        stream::pending().boxed()
+    }
 
     /// Whether the API server will trust the chain. Told once at first and then at every change.
     fn trust(&self, trust: &Trust);
@@ -78,13 +89,7 @@ impl Webhooks {
     /// Starts to keep the bundles right and to report what the configurations say.
     pub fn keep(&self, identity: Arc<dyn Identity>) -> Keeper {
         let wake = Arc::new(Notify::new());
-        let keeping = Keeping {
-            webhooks: self.clone(),
-            identity,
-            endpoints: BTreeSet::new(),
-            trust: None,
-            failing: false,
-        };
+        let keeping = Keeping { webhooks: self.clone(), identity, trust: None, failing: false };
         let task = tokio::spawn(keeping.run(Arc::clone(&wake)));
         Keeper { task, wake }
     }
@@ -97,6 +102,10 @@ impl Webhooks {
             stream.default_backoff().map(drop).boxed()
         }
         let config = watcher::Config::default().labels(SELECTOR);
+        let config = match &self.name {
+            Some(name) => config.fields(&format!("metadata.name={name}")),
+            None => config,
+        };
         let mutating: Api<PartialObjectMeta<MutatingWebhookConfiguration>> = Api::all(self.client.clone());
         let validating: Api<PartialObjectMeta<ValidatingWebhookConfiguration>> =
             Api::all(self.client.clone());
@@ -107,22 +116,21 @@ impl Webhooks {
 struct Keeping {
     webhooks: Webhooks,
     identity: Arc<dyn Identity>,
-    endpoints: BTreeSet<String>,
     trust: Option<Trust>,
     failing: bool,
 }
 
 impl Keeping {
     async fn run(mut self, wake: Arc<Notify>) {
-        let mut changes = self.webhooks.changes();
+        let mut changes = stream::select(self.webhooks.changes(), self.identity.changes());
         loop {
             let pause = match self.look().await {
-                Ok(written) => {
+                Ok((written, is_pending)) => {
                     self.failing = false;
                     if written > 0 {
                         sleep(REST).await;
                     }
-                    PERIOD
+                    if is_pending { RETRY } else { PERIOD }
                 }
                 Err(error) => {
                     if !self.failing {
@@ -142,15 +150,12 @@ impl Keeping {
         }
     }
 
-    /// One look, and how many webhooks it put right. What can't be written doesn't keep the rest from
-    /// being reported.
-    async fn look(&mut self) -> Result<usize, WebhookError> {
+    /// One look: how many webhooks it put right, and whether more is to come soon. What can't be
+    /// written doesn't keep the rest from being reported.
+    async fn look(&mut self) -> Result<(usize, bool), WebhookError> {
         let mut registrations = self.webhooks.list().await?;
         let endpoints = registration::endpoints(&registrations);
-        if !endpoints.is_empty() && endpoints != self.endpoints {
-            self.identity.endpoints(&endpoints);
-            self.endpoints = endpoints;
-        }
+        let is_pending = self.identity.refresh(&endpoints, &registrations).await;
         let written = match self.identity.ca_bundle() {
             Some(ca) => self.ensure(&mut registrations, &ca).await,
             None => Ok(0),
@@ -164,7 +169,7 @@ impl Keeping {
             self.identity.trust(&trust);
             self.trust = Some(trust);
         }
-        written
+        Ok((written?, is_pending))
     }
 
     async fn ensure(&self, registrations: &mut [Registration], ca: &str) -> Result<usize, WebhookError> {

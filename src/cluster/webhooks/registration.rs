@@ -71,6 +71,11 @@ pub struct Registered {
 }
 
 impl Registration {
+    /// Whether each of its bundles is exactly this CA, or somebody else's to write.
+    pub fn trusts(&self, ca_pem: &str) -> bool {
+        self.injected || self.webhooks.iter().all(|webhook| webhook.ca_bundle == ca_pem.as_bytes())
+    }
+
     /// The JSON patch that makes every bundle this CA, and how many it changes.
     pub(super) fn patch(&self, ca_pem: &str) -> (Value, usize) {
         let wrong = |(_, webhook): &(usize, &Registered)| webhook.ca_bundle != ca_pem.as_bytes();

@@ -52,7 +52,12 @@ impl Trust {
     }
 }
 
-fn verify(bundle: &[u8], endpoint: &str, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<(), String> {
+pub(in crate::cluster) fn verify(
+    bundle: &[u8],
+    endpoint: &str,
+    chain: &[CertificateDer<'_>],
+    now: Timestamp,
+) -> Result<(), String> {
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Err("there is no certificate yet".to_owned());
     };

@@ -20,9 +20,13 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 /// Clocks of nodes differ; an hour covers those that still work as a cluster.
 const BACKDATE: SignedDuration = SignedDuration::from_hours(1);
 const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(24 * 3650);
-/// Servers renew theirs when a third is left; files of `certs generate` are made anew by hand
-/// within it.
-pub(super) const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// How long a server's certificate is valid. It is renewed when a third is left, so a month goes by
+/// between the first failure to renew and the end.
+pub(super) const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(24 * 90);
+/// How long the files of `certs generate` are valid, which somebody makes anew by hand.
+pub(super) const FILES_LIFE: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// An authority is succeeded this long before its end.
+const SUCCESSION: SignedDuration = SignedDuration::from_hours(24 * 180);
 /// The issuer's name in every certificate. Authorities differ by their keys, which verifiers go by.
 const COMMON_NAME: &str = "Plimsoll certificate authority";
 
@@ -52,6 +56,8 @@ pub struct Authority {
     certificate_pem: String,
     key_pem: String,
     issuer: Issuer<'static, KeyPair>,
+    made: Timestamp,
+    not_after: Timestamp,
 }
 
 /// A certificate that an [`Authority`] issued, with its key.
@@ -75,7 +81,9 @@ impl Authority {
         let key = KeyPair::generate()?;
         let params = authority_params(now)?;
         let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { certificate_pem, key_pem: key.serialize_pem(), issuer: Issuer::new(params, key) })
+        let not_after = now.checked_add(AUTHORITY_LIFE)?;
+        let key_pem = key.serialize_pem();
+        Ok(Self { certificate_pem, key_pem, issuer: Issuer::new(params, key), made: now, not_after })
     }
 
     /// Takes up an authority that [`Authority::new`] made before, from
@@ -83,9 +91,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// If either can't be read, they don't belong together, the certificate is not one of ours or
-    /// ends before the certificates it would issue at `now`.
-    pub fn from_pem(certificate_pem: &str, key_pem: &str, now: Timestamp) -> Result<Self, AuthorityError> {
+    /// If either can't be read, they don't belong together, or the certificate is not one of ours.
+    pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
         let stored = |e: &dyn std::fmt::Display| AuthorityError::Stored(e.to_string());
         let key = KeyPair::from_pem(key_pem).map_err(|e| stored(&e))?;
         let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|e| stored(&e))?;
@@ -97,11 +104,22 @@ impl Authority {
         if !ours || !certificate.is_ca() {
             return Err(stored(&"Plimsoll did not make it"));
         }
-        if certificate.validity().not_after.timestamp() < now.checked_add(LEAF_LIFE)?.as_second() {
-            return Err(stored(&"it ends too soon"));
-        }
-        let issuer = Issuer::new(authority_params(now)?, key);
-        Ok(Self { certificate_pem: certificate_pem.to_owned(), key_pem: key_pem.to_owned(), issuer })
+        let instant = |seconds| Timestamp::from_second(seconds).map_err(|e| stored(&e));
+        let made = instant(certificate.validity().not_before.timestamp())?.checked_add(BACKDATE)?;
+        let not_after = instant(certificate.validity().not_after.timestamp())?;
+        let issuer = Issuer::new(authority_params(made)?, key);
+        let (certificate_pem, key_pem) = (certificate_pem.to_owned(), key_pem.to_owned());
+        Ok(Self { certificate_pem, key_pem, issuer, made, not_after })
+    }
+
+    /// When it was made.
+    pub fn made(&self) -> Timestamp {
+        self.made
+    }
+
+    /// Whether it is time for a successor: what it issues later could outlive it.
+    pub fn is_ending(&self, now: Timestamp) -> bool {
+        self.not_after.duration_since(now) < SUCCESSION
     }
 
     /// The authority's certificate, which clients have to trust: the `caBundle` of webhook
@@ -116,17 +134,26 @@ impl Authority {
     }
 
     /// Issues a server certificate with a key of its own for `names`, DNS names (`*.` allowed) and
-    /// IP addresses, valid for a year from an hour before `now`.
+    /// IP addresses, valid for 90 days from an hour before `now`.
     ///
     /// # Errors
     ///
     /// If there is no name, one is neither a DNS name nor an IP address, or no key can be made.
     pub fn issue(&self, names: &[String], now: Timestamp) -> Result<Issued, AuthorityError> {
+        self.issue_for(LEAF_LIFE, names, now)
+    }
+
+    pub(super) fn issue_for(
+        &self,
+        life: SignedDuration,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Issued, AuthorityError> {
         let first = names.first().ok_or(AuthorityError::NoNames)?;
         if let Some(name) = names.iter().find(|name| !is_name(name)) {
             return Err(AuthorityError::Name(name.clone()));
         }
-        let not_after = now.checked_add(LEAF_LIFE)?;
+        let not_after = now.checked_add(life)?;
         let mut params = params(names, now, not_after)?;
         // A common name may have 64 characters and nobody reads it; a longer first name is in the
         // SANs anyway.
@@ -180,15 +207,15 @@ mod tests {
     fn a_stored_authority_goes_on_issuing() {
         let now = Timestamp::now();
         let first = Authority::new(now).unwrap();
-        let again = Authority::from_pem(first.certificate_pem(), first.key_pem(), now).unwrap();
+        let again = Authority::from_pem(first.certificate_pem(), first.key_pem()).unwrap();
         again.issue(&["a.b.svc".to_owned()], now).unwrap();
+        assert_eq!(again.made().as_second(), now.as_second());
 
         let other = Authority::new(now).unwrap();
-        let error = Authority::from_pem(first.certificate_pem(), other.key_pem(), now).unwrap_err();
+        let error = Authority::from_pem(first.certificate_pem(), other.key_pem()).unwrap_err();
         assert!(error.to_string().contains("does not belong"), "{error}");
-        let late = now + SignedDuration::from_hours(24 * 3400);
-        let error = Authority::from_pem(first.certificate_pem(), first.key_pem(), late).unwrap_err();
-        assert!(error.to_string().contains("too soon"), "{error}");
+        assert!(!again.is_ending(now + SignedDuration::from_hours(24 * 3400)));
+        assert!(again.is_ending(now + SignedDuration::from_hours(24 * 3500)));
     }
 
     #[test]

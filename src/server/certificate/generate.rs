@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::authority::{Authority, AuthorityError};
+use super::authority::{Authority, AuthorityError, FILES_LIFE};
 
 /// Why no files were made.
 #[derive(Debug, Error)]
@@ -54,7 +54,7 @@ pub struct Generated {
 pub fn generate(dir: &Path, names: &[String], force: bool) -> Result<Generated, GenerateError> {
     let now = Timestamp::now();
     let authority = Authority::new(now)?;
-    let issued = authority.issue(names, now)?;
+    let issued = authority.issue_for(FILES_LIFE, names, now)?;
     let [ca, certificate, key] = ["ca.crt", "tls.crt", "tls.key"].map(|name| dir.join(name));
     if !force {
         // A dangling link counts as existing, hence no `Path::exists`.

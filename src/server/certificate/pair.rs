@@ -67,6 +67,30 @@ pub(super) struct Pair {
     pub(super) names: Vec<String>,
 }
 
+/// What is to know of a pair in a Secret.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The chain, the server's own certificate first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The DNS names and IP addresses that it is valid for.
+    pub names: Vec<String>,
+    /// From when on it is valid.
+    pub not_before: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// Checks that a pair could be served at `now`, and says what it is.
+///
+/// # Errors
+///
+/// If it can't be served.
+pub fn inspect(certificate_pem: &str, key_pem: &str, now: Timestamp) -> Result<Inspection, PairError> {
+    let pair = Pair::from_pem(certificate_pem.as_bytes(), key_pem.as_bytes(), now)?;
+    let Validity { not_before, not_after } = pair.validity;
+    Ok(Inspection { chain: pair.key.cert.clone(), names: pair.names, not_before, not_after })
+}
+
 /// From when to when a certificate is valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Validity {
@@ -176,7 +200,7 @@ mod tests {
         let truncated = &cert[..cert.len() / 2];
         assert!(message(truncated, key, now).contains("PEM"));
         let days = |n: i64| jiff::SignedDuration::from_hours(24 * n);
-        assert!(message(cert, key, now + days(400)).contains("ended at"));
+        assert!(message(cert, key, now + days(100)).contains("ended at"));
         assert!(message(cert, key, now - days(2)).contains("not valid before"));
         // The authority's own certificate names no host.
         let ca = authority.certificate_pem().as_bytes();

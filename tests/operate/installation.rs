@@ -1,0 +1,211 @@
+//! The installation: objects, replicas, and the Service that leads to them.
+
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::SOON;
+use crate::controlplane::{ControlPlane, Options, Run, Supervised, free_port, helm, say, wait_until};
+
+pub(crate) const NAMESPACE: &str = "plimsoll-system";
+pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/plimsoll");
+
+pub(crate) struct Installation {
+    pub(crate) plane: ControlPlane,
+    pub(crate) replicas: Vec<Replica>,
+    args: Vec<String>,
+    kubeconfig: PathBuf,
+    address: IpAddr,
+    started: u32,
+}
+
+pub(crate) struct Replica {
+    pub(crate) process: Supervised,
+    name: String,
+    pub(crate) port: u16,
+    ops: u16,
+    is_ready: bool,
+}
+
+/// The installation, for one test at a time.
+pub(crate) fn installation() -> MutexGuard<'static, Installation> {
+    static INSTALLATION: OnceLock<Mutex<Installation>> = OnceLock::new();
+    let installation = INSTALLATION.get_or_init(|| Mutex::new(Installation::start()));
+    // A test that failed before is reported by itself.
+    installation.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Installation {
+    fn start() -> Self {
+        let options = Options {
+            // The API server picks one of a Service's endpoints itself, as it does where nodes can't be
+            // reached by cluster addresses. There is no kube-proxy here to do it.
+            apiserver_args: vec!["--enable-aggregator-routing=true".to_owned()],
+            ..Options::default()
+        };
+        let plane = ControlPlane::start(options).expect("a control plane");
+        let mut install = Command::new(helm(&say).expect("helm"));
+        plane.point_here(&mut install, "admin");
+        install.args(["install", "plimsoll", CHART, "--namespace", NAMESPACE, "--create-namespace"]);
+        Run::of(install, "").expect_ok("helm should install the chart");
+
+        let get = ["get", "deployment", "plimsoll", "-n", NAMESPACE, "-o", "json"];
+        let deployment = plane.kubectl("admin", &get).json();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let args = container["args"].as_array().expect("the container has arguments");
+        let args = args.iter().map(|arg| arg.as_str().expect("arguments are text").to_owned()).collect();
+        let kubeconfig = account(&plane, "plimsoll");
+        let mut installation =
+            Self { plane, replicas: Vec::new(), args, kubeconfig, address: address(), started: 0 };
+        let replicas = deployment["spec"]["replicas"].as_u64().expect("a count");
+        for _ in 0..replicas {
+            installation.add();
+        }
+        installation.wait_until_ready();
+        installation.wait_until_called();
+        installation
+    }
+
+    /// Starts another replica; it is not an endpoint yet.
+    pub(crate) fn add(&mut self) {
+        self.started += 1;
+        let (name, port, ops) = (format!("plimsoll-{}", self.started), free_port(), free_port());
+        // In a cluster each pod has an address of its own; here they share one.
+        let (listen, ops_listen) = (format!("{}:{port}", self.address), format!("127.0.0.1:{ops}"));
+        let mut args: Vec<&str> = Vec::new();
+        for arg in &self.args {
+            args.push(match arg.as_str() {
+                "0.0.0.0:8443" => &listen,
+                "0.0.0.0:8080" => &ops_listen,
+                other => other,
+            });
+        }
+        args.extend(["--kubeconfig", self.kubeconfig.to_str().expect("a path in UTF-8")]);
+        let program = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
+        let process = self.plane.spawn(&name, program, &args, &[]).expect("a replica");
+        self.replicas.push(Replica { process, name, port, ops, is_ready: false });
+    }
+
+    /// Does what the kubelets and the endpoint controller do: asks every replica whether it is ready,
+    /// and writes it into the Service's endpoints.
+    pub(crate) fn probe(&mut self) {
+        for index in 0..self.replicas.len() {
+            let is_ready = self.replicas[index].get("/readyz").starts_with("HTTP/1.1 200");
+            if is_ready != self.replicas[index].is_ready {
+                self.set_endpoint(index, is_ready);
+            }
+        }
+    }
+
+    /// Writes one replica's endpoint. Each has a slice of its own, since a slice has but one port.
+    pub(crate) fn set_endpoint(&mut self, index: usize, is_ready: bool) {
+        let replica = &mut self.replicas[index];
+        replica.is_ready = is_ready;
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": replica.name,
+                "namespace": NAMESPACE,
+                "labels": {
+                    "kubernetes.io/service-name": "plimsoll",
+                    "endpointslice.kubernetes.io/managed-by": "plimsoll-tests",
+                },
+            },
+            "addressType": "IPv4",
+            "ports": [{"name": "webhook", "port": replica.port, "protocol": "TCP"}],
+            "endpoints": if is_ready { json!([{"addresses": [self.address.to_string()]}]) } else { json!([]) },
+        });
+        self.plane.apply_manifest(&slice.to_string()).expect_ok("an endpoint should be written");
+    }
+
+    /// Waits until every replica is ready and an endpoint.
+    pub(crate) fn wait_until_ready(&mut self) {
+        wait_until("all replicas ready", SOON, || {
+            for replica in &self.replicas {
+                assert!(replica.process.ended().is_none(), "a replica ended: {}", replica.process.tail(20));
+            }
+            self.probe();
+            self.replicas.iter().all(|replica| replica.is_ready)
+        });
+    }
+
+    /// Waits until the API server calls, for the namespaces that it should call for.
+    pub(crate) fn wait_until_called(&self) {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "probe", "labels": {"environment": "production"}}});
+        self.plane.apply_manifest(&namespace.to_string());
+        wait_until("a denial", SOON, || self.create_one("probe").stderr.contains("min-replicas"));
+    }
+
+    /// Creates (without storing) a Deployment that production doesn't allow.
+    pub(crate) fn create_one(&self, namespace: &str) -> Run {
+        let create = ["create", "deployment", "one", "--image=probe", "--replicas=1"];
+        self.plane.kubectl("admin", &[&create[..], &["--dry-run=server", "-n", namespace]].concat())
+    }
+
+    /// Ends the first replica as the kubelet does: no endpoint any more, and SIGTERM at the same time.
+    pub(crate) fn terminate_oldest(&mut self) -> Replica {
+        self.set_endpoint(0, false);
+        let replica = self.replicas.remove(0);
+        replica.process.signal("TERM");
+        replica
+    }
+
+    /// One object as JSON.
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
+        self.plane.kubectl("admin", &["get", kind, name, "-n", NAMESPACE, "-o", "json"]).json()
+    }
+
+    /// One number of the API server's metrics, summed over its labels.
+    pub(crate) fn apiserver_metric(&self, name: &str) -> f64 {
+        let metrics = self.plane.kubectl("admin", &["get", "--raw", "/metrics"]).expect_ok("metrics");
+        let lines = metrics.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+impl Replica {
+    /// The answer to a GET on the ops port, or why there is none.
+    pub(crate) fn get(&self, path: &str) -> String {
+        crate::controlplane::http_get(self.ops, path).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+/// A kubeconfig with the token of a service account of the chart's.
+fn account(plane: &ControlPlane, name: &str) -> PathBuf {
+    let token = plane.kubectl("admin", &["create", "token", name, "-n", NAMESPACE]).expect_ok("a token");
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "plane", "cluster": {"server": plane.url(), "certificate-authority": plane.ca()}}],
+        "users": [{"name": name, "user": {"token": token.trim()}}],
+        "contexts": [{"name": name, "context": {"cluster": "plane", "user": name}}],
+        "current-context": name,
+    });
+    let path = plane.dir().join(format!("{name}.account.kubeconfig"));
+    std::fs::write(&path, config.to_string()).expect("a kubeconfig is written");
+    path
+}
+
+/// An address of this machine that an endpoint may have: the API server refuses loopback addresses.
+fn address() -> IpAddr {
+    // Nothing is sent: connecting a UDP socket only looks up the route.
+    let route = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    };
+    if let Ok(address) = route()
+        && !address.ip().is_loopback()
+    {
+        return address.ip();
+    }
+    // Without a network the loopback device gets another address, which takes root.
+    let add = ["addr", "add", "198.18.71.1/32", "dev", "lo"];
+    let _ = Command::new("ip").args(add).output();
+    IpAddr::from([198, 18, 71, 1])
+}

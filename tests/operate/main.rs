@@ -1,0 +1,27 @@
+//! The chart's own installation on a real control plane: its objects installed by helm, its replicas
+//! started with its arguments and its service account's token, and reached through its Service.
+//!
+//! One installation for all; each test has it to itself and leaves it as it found it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that can't go on is to fail loudly"
+)]
+
+#[path = "../controlplane/harness.rs"]
+mod controlplane;
+
+mod certificates;
+mod installation;
+mod load;
+mod restarts;
+
+use std::time::Duration;
+
+use installation::installation;
+
+/// What a controller or a replica does in a second at most is waited for this long.
+const SOON: Duration = Duration::from_secs(60);

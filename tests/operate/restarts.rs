@@ -1,0 +1,29 @@
+//! Replicas that come and go while people apply.
+
+use std::time::Duration;
+
+use crate::controlplane::wait_until;
+use crate::load::Load;
+use crate::{SOON, installation};
+
+/// Applies a second; an idle machine with two cores manages 200.
+const RATE: u32 = 100;
+
+#[test]
+fn a_rolling_restart_loses_no_call() {
+    let mut installation = installation();
+    let namespace = installation.plane.namespace("restarts", &[("environment", "production")]);
+    let load = Load::start(&installation, &namespace, RATE);
+    wait_until("applies", SOON, || load.applied() > 100);
+    for _ in 0..installation.replicas.len() {
+        // As the chart's Deployment does it: one more, and when that is ready the oldest goes.
+        installation.add();
+        installation.wait_until_ready();
+        let gone = installation.terminate_oldest();
+        let status = gone.process.wait(Duration::from_secs(45)).expect("it ends within its grace period");
+        assert!(status.success(), "{status}: {}", gone.process.tail(20));
+    }
+    let outcome = load.stop(&installation);
+    outcome.say("rolling restart");
+    outcome.expect_nothing_failed();
+}
