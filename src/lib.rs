@@ -11,7 +11,8 @@
 //! 4. the [`verdict`] is put into words by [`render`], recorded by [`audit`], and answered.
 //!
 //! [`cluster`] keeps the facts true and confirms them, [`availability`] is the arithmetic of how many
-//! pods run, [`manifest`] reads what people write, [`metrics`] counts, and [`cli`] wires it all up.
+//! pods run, [`manifest`] reads what people write and [`offline`] judges it without a cluster,
+//! [`metrics`] counts, and [`cli`] wires it all up.
 //! Only `server`, `cluster`, `audit` and `cli` do I/O; the engine is the same for every door.
 
 pub mod admission;
@@ -24,6 +25,7 @@ pub mod facts;
 pub mod manifest;
 pub mod metrics;
 pub mod object;
+pub mod offline;
 pub mod policy;
 pub mod render;
 pub mod review;

@@ -26,6 +26,8 @@ pub struct Document {
     pub value: Value,
     /// The file that it came from, or `-`.
     pub source: Arc<str>,
+    /// The chart's template that helm says it rendered the document from.
+    pub template: Option<Arc<str>>,
     text: Arc<str>,
     tree: Tree,
 }
@@ -57,11 +59,32 @@ pub fn parse(source: &str, text: &str) -> Result<Vec<Document>, ManifestError> {
     let source: Arc<str> = source.into();
     let roots = reader::read(text).map_err(|fault| fault.in_file(&source, text))?;
     let text: Arc<str> = text.into();
+    let templates = templates(&text);
     let mut documents = Vec::with_capacity(roots.len());
     for root in roots {
+        let line = root.tree.value.line;
+        let first = documents.len();
         flatten(root, &source, &text, &mut documents)?;
+        if let Some((_, template)) = templates.iter().rev().find(|(at, _)| *at < line) {
+            documents.iter_mut().skip(first).for_each(|document| document.template.clone_from(template));
+        }
     }
     Ok(documents)
+}
+
+/// What helm notes above each document that it renders, `# Source: chart/templates/web.yaml`, by line;
+/// `---` ends what the note above it was about.
+fn templates(text: &str) -> Vec<(u32, Option<Arc<str>>)> {
+    const NOTE: &str = "# Source: ";
+    if !text.contains(NOTE) {
+        return Vec::new();
+    }
+    let noted = (1..).zip(text.lines()).filter_map(|(number, line)| match line.strip_prefix(NOTE) {
+        Some(template) => Some((number, Some(template.trim().into()))),
+        None if line.starts_with("---") => Some((number, None)),
+        None => None,
+    });
+    noted.collect()
 }
 
 /// Where a node and the key that leads to it start, and the same for what is inside it.
@@ -81,6 +104,10 @@ pub(crate) enum Inside {
 }
 
 impl Document {
+    fn new(value: Value, source: &Arc<str>, text: &Arc<str>, tree: Tree) -> Self {
+        Self { value, source: Arc::clone(source), template: None, text: Arc::clone(text), tree }
+    }
+
     /// Where the field at an RFC 6901 pointer is written: its key, or the item of a list.
     ///
     /// What was never written (a default, a missing field) is reported at the nearest ancestor that was;
@@ -93,6 +120,11 @@ impl Document {
     /// Like [`position`](Self::position), but where the value starts rather than its key.
     pub fn value_position(&self, pointer: &str) -> Option<Position> {
         self.find(pointer).map(|tree| tree.value)
+    }
+
+    /// The text of the file that the document is in.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// A line of the file that the document is in, counted from 1.
@@ -174,7 +206,7 @@ fn flatten(
     let list = fields.get("kind").and_then(Value::as_str).and_then(|kind| kind.strip_suffix("List"));
     let Some(item_kind) = list.map(str::to_owned) else {
         let value = Value::Object(fields);
-        documents.push(Document { value, source: source.clone(), text: text.clone(), tree });
+        documents.push(Document::new(value, source, text, tree));
         return Ok(());
     };
     // `kind: AllowList` may be an object like any other: only with items is it a list.
@@ -189,7 +221,7 @@ fn flatten(
         (items, tree) => {
             fields.extend(items.map(|items| ("items".to_owned(), items)));
             let value = Value::Object(fields);
-            documents.push(Document { value, source: source.clone(), text: text.clone(), tree });
+            documents.push(Document::new(value, source, text, tree));
             return Ok(());
         }
     };

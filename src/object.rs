@@ -287,7 +287,11 @@ fn read_text<'a, T: Deserialize<'a>>(text: &'a str, at: &str) -> Result<T, ReadE
             (false, ".") => at.to_owned(),
             (false, inner) => format!("{at}.{inner}"),
         };
-        ReadError { path, problem: error.into_inner().to_string() }
+        // The place in the text is one in JSON that nobody wrote; the path says more.
+        let error = error.into_inner();
+        let (text, place) =
+            (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+        ReadError { path, problem: text.strip_suffix(&place).unwrap_or(&text).to_owned() }
     })
 }
 

@@ -1,6 +1,7 @@
 //! A finding as one line, for every door: the webhook's reply, warnings, `check` and records.
 
 pub mod page;
+pub mod report;
 
 use crate::admission::StatusCause;
 use crate::verdict::{Action, Edit, Judged, State, Verdict};

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use plimsoll::render::page;
+use plimsoll::render::report::Report;
 use plimsoll::rules::RULES;
 
 #[test]
@@ -42,4 +43,21 @@ fn the_readme_lists_the_rules() {
     } else {
         assert!(readme == fresh, "the README's rules are stale: run UPDATE_DOCS=1 cargo test --test docs");
     }
+}
+
+#[test]
+fn the_schemas_are_what_the_types_say() {
+    let report = schemars::schema_for!(Report);
+    generated("docs/schemas/report.json", &format!("{:#}\n", report.to_value()));
+}
+
+/// Holds a file to what it is made from, or makes it.
+fn generated(name: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(written == text, "{name} is stale: run UPDATE_DOCS=1 cargo test --test docs");
 }

@@ -1,31 +1,38 @@
 //! `plimsoll check`: judges manifests as admission would, with the other manifests as the cluster.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+mod progress;
+mod source;
+
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
-use serde_json::Value;
 
+use self::source::{Sources, pointer};
 use super::counted;
-use crate::engine::{self, Operation, Request};
-use crate::facts::{Fact, NamespaceFacts};
-use crate::manifest::{self, Document};
-use crate::object::{Kind, Object};
-use crate::policy::{Policy, load};
+use crate::manifest::{self, Document, ManifestError};
+use crate::offline::{self, Judgement, Manifest};
+use crate::policy::load;
 use crate::render;
-use crate::verdict::{Action, Judged, State, Verdict};
+use crate::render::report::{Notice, Output, Problem, Report, Resource};
+use crate::verdict::{Action, Judged, State};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Files and directories of manifests; `-` reads standard input.
+    /// Files, directories and globs of manifests; `-` reads standard input.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Files and directories of policies; without them the shipped ones are used.
     #[arg(long, num_args = 1.., value_name = "PATH")]
     policies: Vec<PathBuf>,
+    /// The namespace of manifests that name none, as those that helm renders.
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    namespace: String,
+    /// The form of the report.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
     /// The weakest action that fails the check.
     #[arg(long, value_enum, default_value_t = FailOn::Deny)]
     fail_on: FailOn,
@@ -38,204 +45,116 @@ enum FailOn {
     Warn,
 }
 
-/// One manifest of a kind that Plimsoll reads, with its JSON text.
-struct Manifest {
-    document: Document,
-    kind: Kind,
-    namespace: String,
-    /// As it would be stored.
-    text: String,
-    /// What was filled in.
-    filled: Vec<Judged>,
-}
-
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let policies =
         if args.policies.is_empty() { load::embedded()? } else { load::from_paths(&args.policies)? };
-    let mut manifests = Vec::new();
-    for (name, text) in manifest::files::collect(&args.paths)? {
-        for document in manifest::parse(&name, &text)? {
-            manifests.extend(Manifest::of(document));
-        }
-    }
-    let now = Timestamp::now();
-    let nothing = NamespaceFacts::default();
-    // What admission would store is what others meet, so everything is filled in before anything is judged.
-    let raw = facts(&manifests);
-    for manifest in &mut manifests {
-        let facts = raw.get(&manifest.namespace).unwrap_or(&nothing);
-        manifest.fill_in(&policies, facts, now)?;
-    }
-    let facts = facts(&manifests);
-    let mut unreadable = false;
-    let (mut failures, mut others, mut ungoverned) = (0, 0, 0);
-    let mut count = |fails: bool| if fails { failures += 1 } else { others += 1 };
-    for manifest in &manifests {
-        let facts = facts.get(&manifest.namespace).unwrap_or(&nothing);
-        let verdict = match manifest.judge(&policies, facts, now) {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                unreadable = true;
-                eprintln!("{error}");
-                continue;
+    let mut report = Report::new(policies.len());
+    let files = manifest::files::collect(&args.paths)?;
+    let mut sources = Sources::default();
+    let (manifests, judgements) = progress::shown(|progress| {
+        progress.stage("read", files.len());
+        let parsed = offline::in_parallel(&files, |(name, text)| {
+            let documents = manifest::parse(name, text);
+            progress.step();
+            documents
+        });
+        let mut manifests = Vec::new();
+        for (documents, (_, text)) in parsed.into_iter().zip(&files) {
+            match documents {
+                Ok(documents) => {
+                    let namespace = args.namespace.as_str();
+                    manifests.extend(documents.into_iter().filter_map(|d| Manifest::of(d, namespace)));
+                }
+                Err(error) => report.errors.push(sources.problem(&error, text)),
             }
-        };
-        ungoverned += usize::from(verdict.policies.is_empty());
-        for judged in &verdict.findings {
-            count(fails(judged, args.fail_on));
-            println!("{}", manifest.line(judged));
         }
-        for notice in &verdict.notices {
-            count(args.fail_on == FailOn::Warn);
-            println!("{}: Warn {}", manifest.place("/metadata/annotations"), render::sanitise(notice));
-        }
+        progress.stage("judged", manifests.len() * 2);
+        let judgements = offline::judge(&manifests, &policies, Timestamp::now(), progress.done());
+        (manifests, judgements)
+    });
+    report.summary.objects = manifests.len();
+    for (manifest, judgement) in manifests.iter().zip(&judgements) {
+        add(&mut report, &mut sources, manifest, judgement, args.fail_on);
     }
-    eprintln!(
-        "{} judged by {}: {failures} that fail, {others} others",
-        counted(manifests.len(), "object", "objects"),
-        counted(policies.len(), "policy", "policies")
-    );
-    if ungoverned > 0 {
-        eprintln!(
-            "{} under no policy. A policy that selects namespaces by label needs the Namespace among the manifests.",
-            counted(ungoverned, "object is", "objects are")
-        );
-    }
-    Ok(match (unreadable, failures) {
-        (true, _) => ExitCode::from(super::FAILED),
-        (false, 0) => ExitCode::SUCCESS,
-        (false, _) => ExitCode::from(1),
+    print(&report, args.output)?;
+    Ok(match (report.errors.is_empty(), report.summary.failing) {
+        (false, _) => ExitCode::from(super::FAILED),
+        (true, 0) => ExitCode::SUCCESS,
+        (true, _) => ExitCode::from(1),
     })
 }
 
-/// The JSON pointer of a path as people write it, in which a list's item goes by its name:
-/// `spec.containers[web].image`. It ends where the path leaves the object.
-fn pointer(value: &Value, path: &str) -> String {
-    let mut pointer = String::new();
-    let mut at = value;
-    let mut rest = path;
-    while !rest.is_empty() {
-        let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        let (field, tail) = rest.split_at(end);
-        let (step, tail) = match tail.strip_prefix('[').and_then(|tail| tail.split_once(']')) {
-            _ if !field.is_empty() => (field.to_owned(), tail),
-            Some((name, tail)) => {
-                let is_it = |item: &Value| item.get("name").and_then(Value::as_str) == Some(name);
-                let index = at.as_array().and_then(|items| items.iter().position(is_it));
-                (index.map_or_else(|| name.to_owned(), |index| index.to_string()), tail)
-            }
-            None => break,
-        };
-        let _ = write!(pointer, "/{}", step.replace('~', "~0").replace('/', "~1"));
-        at = value.pointer(&pointer).unwrap_or(&Value::Null);
-        rest = tail.strip_prefix('.').unwrap_or(tail);
-    }
-    pointer
-}
-
-impl Manifest {
-    /// Documents of other kinds are none of Plimsoll's business.
-    fn of(document: Document) -> Option<Self> {
-        let text = |field: &str| document.value.get(field).and_then(Value::as_str).unwrap_or_default();
-        let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-        let kind = Kind::from_group_kind(group, text("kind"))?;
-        let metadata = |field: &str| {
-            let value = document.value.get("metadata").and_then(|metadata| metadata.get(field));
-            value.and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let namespace = match kind {
-            Kind::Namespace => metadata("name"),
-            _ => Some(metadata("namespace"))
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| "default".to_owned()),
-        };
-        let text = document.value.to_string();
-        Some(Self { document, kind, namespace, text, filled: Vec::new() })
-    }
-
-    /// A finding with where its field is written.
-    fn line(&self, judged: &Judged) -> String {
-        let pointer = pointer(&self.document.value, &judged.finding.path);
-        let state = match judged.state {
-            State::New => judged.action.as_str(),
-            state => state.as_str(),
-        };
-        format!("{}: {state} {}", self.place(&pointer), render::standing(judged))
-    }
-
-    fn place(&self, pointer: &str) -> String {
-        match self.document.position(pointer) {
-            Some(position) => format!("{}:{position}", self.document.source),
-            None => self.document.source.to_string(),
-        }
-    }
-
-    /// As /mutate: what is new and fixable is filled in. What can't be read is left as it is.
-    fn fill_in(&mut self, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> anyhow::Result<()> {
-        let Ok(request) = self.request() else { return Ok(()) };
-        let filled = engine::fill_in(&request, policies, facts, now).verdict;
-        let mut value = self.document.value.clone();
-        json_patch::patch(&mut value, &filled.patch)?;
-        self.text = value.to_string();
-        self.filled = filled.findings;
-        Ok(())
-    }
-
-    /// As /validate, after what was filled in.
-    fn judge(&self, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> anyhow::Result<Verdict> {
-        let mut verdict = engine::judge(&self.request()?, policies, facts, now).verdict;
-        verdict.findings.extend(self.filled.iter().cloned());
-        Ok(verdict)
-    }
-
-    fn request(&self) -> anyhow::Result<Request<'_>> {
-        let object = Object::read(self.kind, &self.text);
-        Ok(Request {
-            operation: Operation::Create,
-            kind: self.kind,
-            namespace: &self.namespace,
-            user: "",
-            groups: Vec::new(),
-            manager: None,
-            manifest: true,
-            object: object.map_err(|error| {
-                let pointer = format!("/{}", error.path.replace(['.', '['], "/").replace(']', ""));
-                self.document.error_at(&pointer, error)
-            })?,
-            old: None,
+/// Adds what was found in one manifest.
+fn add(
+    report: &mut Report,
+    sources: &mut Sources,
+    manifest: &Manifest,
+    judgement: &Judgement,
+    fail_on: FailOn,
+) {
+    let document = &manifest.document;
+    let verdict = match &judgement.verdict {
+        Ok(verdict) => verdict,
+        Err(error) => return report.errors.push(sources.problem(error, document.text())),
+    };
+    report.summary.ungoverned += usize::from(verdict.policies.is_empty());
+    let all = verdict.findings.iter().chain(&judgement.filled.findings);
+    let mut found: Vec<_> = all
+        .map(|judged| {
+            let at = pointer(&document.value, &judged.finding.path);
+            (judged, sources.location(document, &at))
         })
+        .collect();
+    // From the top to the bottom, as files are read.
+    found.sort_by_key(|(_, at)| at.as_ref().map(|at| (at.line, at.column)));
+    for (judged, location) in found {
+        report.add(judged, fails(judged, fail_on), location);
+    }
+    for notice in &verdict.notices {
+        report.notice(Notice {
+            message: render::sanitise(notice),
+            fails: fail_on == FailOn::Warn,
+            resource: resource(manifest),
+            location: sources.location(document, "/metadata/annotations"),
+        });
     }
 }
 
-/// What the manifests say of the cluster, by namespace.
-fn facts(manifests: &[Manifest]) -> HashMap<String, NamespaceFacts> {
-    let mut facts: HashMap<String, NamespaceFacts> = HashMap::new();
-    for manifest in manifests {
-        let object = Object::read(manifest.kind, &manifest.text).ok();
-        if let Some(fact) = object.and_then(|object| Fact::project(&object)) {
-            facts.entry(manifest.namespace.clone()).or_default().insert(fact);
-        }
+fn print(report: &Report, output: Output) -> io::Result<()> {
+    let text = report.render(output);
+    let written = match output {
+        // It knows about terminals, NO_COLOR and CLICOLOR_FORCE.
+        Output::Text => anstream::stdout().write_all(text.as_bytes()),
+        _ => io::stdout().write_all(text.as_bytes()),
+    };
+    match written {
+        // Whoever reads has seen enough; the exit code still says what was found.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
     }
-    facts
+    eprintln!("{}", report.sentence());
+    if report.summary.ungoverned > 0 {
+        eprintln!(
+            "{} under no policy. A policy that selects namespaces by label needs the Namespace among the \
+             manifests; --namespace is for manifests that name none.",
+            counted(report.summary.ungoverned, "object is", "objects are")
+        );
+    }
+    Ok(())
+}
+
+fn resource(manifest: &Manifest) -> Resource {
+    let name = manifest.document.value.pointer("/metadata/name").and_then(|name| name.as_str());
+    Resource {
+        kind: manifest.kind.to_string(),
+        namespace: manifest.namespace.clone(),
+        name: render::sanitise(name.unwrap_or_default()),
+    }
 }
 
 fn fails(judged: &Judged, fail_on: FailOn) -> bool {
     match fail_on {
         FailOn::Deny => judged.denies(),
         FailOn::Warn => judged.state == State::New && judged.action >= Action::Warn,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_finds_its_place_by_names() {
-        let value = serde_json::json!({"metadata": {"annotations": {"a.b/c": "x"}},
-            "spec": {"containers": [{"name": "a"}, {"name": "web", "image": "x"}]}});
-        assert_eq!(pointer(&value, "spec.containers[web].image"), "/spec/containers/1/image");
-        assert_eq!(pointer(&value, "metadata.annotations[a.b/c]"), "/metadata/annotations/a.b~1c");
-        assert_eq!(pointer(&value, "spec.containers[gone].image"), "/spec/containers/gone/image");
     }
 }

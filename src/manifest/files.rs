@@ -2,10 +2,13 @@
 
 use std::{
     collections::HashSet,
+    ffi::OsStr,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
+
+use globset::GlobBuilder;
 
 /// A path that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +16,8 @@ use std::{
 pub enum CollectError {
     #[error("no *.yaml, *.yml or *.json file in {}", .0.display())]
     Empty(PathBuf),
+    #[error("{}: {problem}", .pattern.display())]
+    Glob { pattern: PathBuf, problem: String },
     #[error("{}: not a text file in UTF-8", .0.display())]
     NotText(PathBuf),
     #[error("failed to read {}: {reason}", .path.display())]
@@ -21,7 +26,7 @@ pub enum CollectError {
 
 /// Reads files, directories and standard input (`-`), as pairs of a name to show and the text.
 ///
-/// A file that is named is read whatever it is called. A directory is searched to its bottom for
+/// A file that is named, or that a glob matches (`deploy/**/*.yaml`), is read whatever it is called. A directory is searched to its bottom for
 /// `*.yaml`, `*.yml` and `*.json`, in the order of the names; hidden ones are skipped, symbolic links
 /// are followed (the files of a mounted ConfigMap are links), and no file or directory is read twice.
 pub fn collect(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CollectError> {
@@ -33,12 +38,17 @@ pub fn collect(paths: &[PathBuf]) -> Result<Vec<(String, String)>, CollectError>
                 io::stdin().read_to_end(&mut bytes).map_err(unreadable(path))?;
                 search.add(path, bytes)?;
             }
-        } else if fs::metadata(path).map_err(unreadable(path))?.is_dir() {
-            if !search.directory(path)? {
-                return Err(CollectError::Empty(path.clone()));
+            continue;
+        }
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                if !search.directory(path)? {
+                    return Err(CollectError::Empty(path.clone()));
+                }
             }
-        } else {
-            search.file(path)?;
+            // A shell expands globs itself, unless they are quoted or come from a configuration.
+            Err(_) if has_pattern(path.as_os_str()) => search.glob(path)?,
+            _ => search.file(path)?,
         }
     }
     Ok(search.found)
@@ -79,6 +89,47 @@ impl Search {
         Ok(any)
     }
 
+    /// Reads what a glob matches: files, and directories as if they had been named.
+    fn glob(&mut self, pattern: &Path) -> Result<(), CollectError> {
+        let wrong = |problem: String| CollectError::Glob { pattern: pattern.to_owned(), problem };
+        let text = pattern.to_str().ok_or_else(|| wrong("not in UTF-8".to_owned()))?;
+        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        let matcher = glob.map_err(|error| wrong(error.kind().to_string()))?.compile_matcher();
+        let literal = pattern.components().take_while(|part| !has_pattern(part.as_os_str()));
+        let base: PathBuf = literal.collect();
+        let mut matches = Vec::new();
+        let mut seen = HashSet::new();
+        let mut rest = vec![base];
+        while let Some(folder) = rest.pop() {
+            let here = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+            let Ok(canonical) = here.canonicalize() else { continue };
+            if !seen.insert(canonical) {
+                continue;
+            }
+            for entry in fs::read_dir(here).map_err(unreadable(here))? {
+                let entry = folder.join(entry.map_err(unreadable(here))?.file_name());
+                let is_folder = fs::metadata(&entry).is_ok_and(|metadata| metadata.is_dir());
+                if matcher.is_match(&entry) {
+                    matches.push((entry, is_folder));
+                } else if is_folder && !is_hidden(&entry) {
+                    rest.push(entry);
+                }
+            }
+        }
+        if matches.is_empty() {
+            return Err(wrong("no file matches".to_owned()));
+        }
+        matches.sort();
+        for (path, is_folder) in matches {
+            if is_folder {
+                self.directory(&path)?;
+            } else {
+                self.file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn file(&mut self, path: &Path) -> Result<(), CollectError> {
         if self.first(path)? {
             let bytes = fs::read(path).map_err(unreadable(path))?;
@@ -101,6 +152,11 @@ impl Search {
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CollectError {
     move |reason| CollectError::Unreadable { path: path.to_owned(), reason }
+}
+
+/// Whether a path, or a part of one, is a glob.
+fn has_pattern(path: &OsStr) -> bool {
+    path.as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte))
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -177,6 +233,29 @@ mod tests {
         let mut texts: Vec<_> = found.iter().map(|(_, text)| text.as_str()).collect();
         texts.sort_unstable();
         assert_eq!(texts, ["1", "2"]);
+    }
+
+    #[test]
+    fn globs_match_files_at_any_depth() {
+        let root = tree(&[
+            ("apps/web/deploy.yaml", "1"),
+            ("apps/web/deploy.json", "2"),
+            ("apps/api/base/deploy.yaml", "3"),
+            ("apps/api/notes.txt", "4"),
+            ("other/deploy.yaml", "5"),
+        ]);
+        let found = |pattern: &str| {
+            let found = collect(&[root.path().join(pattern)]).unwrap();
+            names(&found, root.path()).join(" ")
+        };
+        assert_eq!(found("apps/**/*.yaml"), "apps/api/base/deploy.yaml apps/web/deploy.yaml");
+        assert_eq!(found("apps/*/deploy.{yaml,json}"), "apps/web/deploy.json apps/web/deploy.yaml");
+        assert_eq!(found("apps/api/*.txt"), "apps/api/notes.txt");
+        assert_eq!(found("apps/w*"), "apps/web/deploy.json apps/web/deploy.yaml", "a folder is searched");
+        for (pattern, problem) in [("apps/*.yaml", "no file matches"), ("apps/[.yaml", "unclosed")] {
+            let error = collect(&[root.path().join(pattern)]).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
     }
 
     #[test]
