@@ -2,9 +2,11 @@
 
 mod certs;
 mod check;
+mod doctor;
 mod explain;
 mod scan;
 mod serve;
+mod waivers;
 
 use std::ffi::OsString;
 use std::io;
@@ -31,6 +33,10 @@ enum Command {
     Check(check::Args),
     /// Judge what is in a cluster. Exits with 1 if there are findings, 2 if something can't be read.
     Scan(scan::Args),
+    /// List the waivers of a cluster or of manifests, by their end.
+    Waivers(waivers::Args),
+    /// Check a live installation. Exits with 1 if there is a problem, 2 if it can't be looked at.
+    Doctor(doctor::Args),
     /// Explain a rule, a schedule, or list the rules.
     Explain(explain::Args),
     /// Make certificates for development.
@@ -56,6 +62,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
         Command::Scan(args) => scan::run(&args),
+        Command::Waivers(args) => waivers::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Completions { shell } => {

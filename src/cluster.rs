@@ -5,6 +5,7 @@
 //! Every fact that is read comes as JSON text and goes through [`crate::object`], as what arrives in
 //! an admission review does.
 
+mod inspect;
 mod list;
 mod live;
 mod request;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use thiserror::Error;
 
+pub use inspect::InspectError;
 pub use list::{ListError, Snapshot, identify, resource};
 pub use live::LiveError;
 pub use watch::{Observer, WATCHED, WatchError, Watches};

@@ -162,12 +162,12 @@ fn fails(standing: &Standing, fail_on: FailOn) -> bool {
     }
 }
 
-fn policies(paths: &[PathBuf]) -> anyhow::Result<Vec<Policy>> {
+pub(super) fn policies(paths: &[PathBuf]) -> anyhow::Result<Vec<Policy>> {
     Ok(if paths.is_empty() { load::embedded()? } else { load::from_paths(paths)? })
 }
 
 /// All that could not be listed at once, so that one more permission isn't followed by the next.
-fn explain(errors: &[ListError]) -> anyhow::Error {
+pub(super) fn explain(errors: &[ListError]) -> anyhow::Error {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let forbidden: Vec<String> = errors.iter().filter_map(ListError::forbidden).map(resource).collect();
     let hint = if forbidden.is_empty() {

@@ -7,6 +7,7 @@
 //! holds that key. A configuration with an annotation of cert-manager's is left alone altogether.
 
 mod keeper;
+mod probe;
 mod registration;
 pub(super) mod trust;
 
@@ -23,10 +24,12 @@ use self::registration::Configuration;
 use super::{Cluster, brief, request};
 
 pub use keeper::{Identity, Keeper};
+pub use probe::chain_at;
 pub use registration::{Registered, Registration, Role};
 pub use trust::Trust;
 
-const SELECTOR: &str = "app.kubernetes.io/name=plimsoll";
+/// The label by which they are found.
+pub const SELECTOR: &str = "app.kubernetes.io/name=plimsoll";
 
 /// How often a write is tried again that somebody else's came before. Each replica of Plimsoll writes
 /// the same, so the first to succeed ends it for all.

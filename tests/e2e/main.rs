@@ -14,6 +14,7 @@
 mod controlplane;
 
 mod availability;
+mod doctor;
 mod existing;
 mod scan;
 mod schedules;

@@ -7,23 +7,26 @@ use std::process::Command;
 use plimsoll::manifest;
 use serde_json::{Value, json};
 
-use super::controlplane::{Run, SYSTEMS, manifests, wait_until};
+use super::controlplane::{ControlPlane, Run, SYSTEMS, manifests, wait_until};
 use super::{SOON, Stage, deployment, stage};
 
 const KINDS: &str = "deployments,statefulsets,cronjobs,hpa,pdb,scaledobjects,pvc";
 
-pub(crate) fn plimsoll(stage: &Stage, user: &str, args: &[&str]) -> (i32, Run) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
-    stage.plane.point_here(&mut command, user);
-    // The shell's own word for how it ended is all that is needed beside what it wrote.
+/// Runs Plimsoll as a user: its exit code and what it wrote.
+pub(crate) fn run_plimsoll(plane: &ControlPlane, user: &str, args: &[&str]) -> (i32, Run) {
+    // A shell tells the exit code behind whatever was written.
     let mut shell = Command::new("sh");
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    plane.point_here(&mut shell, user);
     shell.args(["-c", "\"$@\"; echo \"exit $?\" >&2", "sh", env!("CARGO_BIN_EXE_plimsoll")]).args(args);
     let mut run = Run::of(shell, "");
     let (said, code) = run.stderr.trim_end().rsplit_once("exit ").expect("it ended");
     let code = code.parse().expect("a number");
     run.stderr = said.to_owned();
     (code, run)
+}
+
+fn plimsoll(stage: &Stage, user: &str, args: &[&str]) -> (i32, Run) {
+    run_plimsoll(stage.plane, user, args)
 }
 
 fn scan(stage: &Stage, namespace: &str, args: &[&str]) -> (i32, Value) {
@@ -296,4 +299,67 @@ fn scan_check_and_the_webhook_agree_about_the_five_systems() {
             );
         }
     }
+}
+
+#[test]
+fn every_waiver_is_listed_by_its_end() {
+    let stage = stage();
+    let waiver = |days: i64| {
+        let end = jiff::Timestamp::now().checked_add(jiff::Span::new().hours(24 * days + 1)).unwrap();
+        format!("{{owner: a@example.com, reason: internal tool only, expires: {end}}}")
+    };
+    let waived = |name: &str, replicas: i64, annotations: &[(&str, &str)]| {
+        let mut object = object(name, replicas);
+        for (key, value) in annotations {
+            object["metadata"]["annotations"][*key] = (*value).into();
+        }
+        object
+    };
+    let min = "waiver.plimsoll.dev/min-replicas";
+    let objects = [
+        waived("active", 1, &[(min, &waiver(60))]),
+        waived("soon", 1, &[(min, &waiver(3))]),
+        waived("over", 1, &[(min, &waiver(-3))]),
+        waived("wrong", 1, &[("waiver.plimsoll.dev/min-replica", &waiver(60))]),
+        waived("idle", 2, &[("waiver.plimsoll.dev/cron-interval", &waiver(61))]),
+        waived("single", 1, &[("plimsoll.dev/singleton", "the queue has one reader")]),
+    ];
+    let namespace = governed_late(stage, "waivers", &objects);
+    let (code, run) = plimsoll(stage, "alice", &["waivers", "-n", &namespace, "--output", "json"]);
+    assert_eq!(code, 0, "{run}");
+    let list: Value = serde_json::from_str(&run.stdout).unwrap();
+    let line = |waiver: &Value| {
+        let text = |field: &str| waiver[field].as_str().unwrap_or_default().to_owned();
+        format!("{} {} {} {}", text("state"), waiver["daysLeft"], text("name"), text("source"))
+    };
+    let lines: Vec<String> = list["waivers"].as_array().unwrap().iter().map(line).collect();
+    assert_eq!(
+        lines,
+        [
+            "Expired -3 over annotation",
+            "Expiring 3 soon annotation",
+            "Active 60 active annotation",
+            "Invalid 60 wrong annotation",
+            "Unneeded 61 idle annotation",
+            "Active null single singleton",
+        ]
+    );
+    let (code, run) = plimsoll(stage, "alice", &["waivers", "-n", &namespace, "--fail-on", "expired"]);
+    assert_eq!(code, 1, "{run}");
+    assert!(run.stdout.lines().next().unwrap().starts_with("STATE "), "{run}");
+    assert!(
+        run.stderr.contains("6 waivers: 2 active, 1 expiring, 1 expired, 1 invalid, 1 unneeded"),
+        "{run}"
+    );
+
+    // The same manifests, before they are applied, by the same judgement.
+    let mut items = objects.to_vec();
+    items.iter_mut().for_each(|object| object["metadata"]["namespace"] = namespace.as_str().into());
+    items.push(json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": namespace, "labels": {"environment": "production"}}}));
+    let file = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    let file = write(stage, &format!("{namespace}.json"), &file);
+    let (_, run) = plimsoll(stage, "alice", &["waivers", file.to_str().unwrap(), "--output", "json"]);
+    let offline: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(offline["waivers"].as_array().unwrap().iter().map(line).collect::<Vec<_>>(), lines);
 }

@@ -27,9 +27,11 @@ pub enum Role {
 }
 
 impl Role {
-    pub(super) const ALL: [Self; 2] = [Self::Mutating, Self::Validating];
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Mutating, Self::Validating];
 
-    pub(super) fn path(self) -> &'static str {
+    /// Where the configurations are.
+    pub fn path(self) -> &'static str {
         match self {
             Self::Mutating => "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             Self::Validating => "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
