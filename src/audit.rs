@@ -11,12 +11,16 @@
 //! empty lines: whatever follows half a line starts on a fresh one.
 
 mod copies;
+pub mod filter;
 mod level;
 mod line;
+pub mod read;
 mod record;
+pub mod report;
 mod rotate;
 mod sink;
 mod state;
+pub mod summary;
 mod writer;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod certs;
 mod check;
 mod doctor;
@@ -39,6 +40,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Explain a rule, a schedule, or list the rules.
     Explain(explain::Args),
+    /// Read audit logs: list, filter, sum up, follow, or make a report.
+    Audit(audit::Args),
     /// Make certificates for development.
     Certs(certs::Args),
     /// Print a completion script.
@@ -65,6 +68,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Waivers(args) => waivers::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut io::stdout());

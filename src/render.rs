@@ -1,5 +1,6 @@
 //! A finding as one line, for every door: the webhook's reply, warnings, `check` and records.
 
+pub mod audit;
 pub mod page;
 pub mod report;
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
+#[path = "audit_log/command.rs"]
+mod command;
 #[path = "audit_log/processes.rs"]
 mod processes;
 #[path = "audit_log/support.rs"]
