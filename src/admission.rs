@@ -5,6 +5,8 @@
 
 mod response;
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -40,7 +42,7 @@ pub struct Request<'a> {
     /// Resource, that of the parent for a subresource.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub resource: GroupVersionResource<'a>,
-    /// `scale`, `status` or nothing.
+    /// `scale`, `status`, `finalize` or nothing.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub sub_resource: Text<'a>,
     /// Name, empty while a generateName waits for its suffix.
@@ -102,6 +104,12 @@ pub struct UserInfo<'a> {
     /// Groups.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub groups: Vec<Text<'a>>,
+    /// What tells the user from another one of the same name in time.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub uid: Text<'a>,
+    /// What else the authenticator knows; an authorizer may go by it.
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    pub extra: BTreeMap<Text<'a>, Vec<Text<'a>>>,
 }
 
 /// The options that matter.

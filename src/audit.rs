@@ -38,11 +38,12 @@ use tokio::time::{Instant, timeout_at};
 pub use self::level::{Level, UnknownLevel};
 pub use self::line::MAX_LINE;
 pub use self::record::{
-    Decision, Finding, PatchOperation, Record, Resource, Schema, Truncated, User, Waiver, Workload,
+    Authorization, Decision, Finding, PatchOperation, Record, Resource, Schema, Truncated, User, Waiver,
+    WaiverChange, Workload,
 };
 pub use self::rotate::Rotation;
 pub use self::state::{Counts, Health};
-pub use crate::verdict::{Action, State};
+pub use crate::verdict::{Action, Change, State};
 
 use self::copies::Copies;
 use self::sink::Sink;

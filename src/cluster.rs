@@ -5,6 +5,7 @@
 //! Every fact that is read comes as JSON text and goes through [`crate::object`], as what arrives in
 //! an admission review does.
 
+mod authorize;
 mod inspect;
 mod list;
 mod live;

@@ -4,16 +4,18 @@
 //! comes back with it: [`Outcome::rests_on`] and [`Outcome::missing`] name what a caller with a
 //! cluster should read live before it believes the verdict.
 
+mod authorize;
 mod doubt;
 mod patch;
 mod subject;
 mod waive;
 pub mod waivers;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+pub use authorize::Permission;
 pub use doubt::unconfirmed;
 
 use crate::facts::{NamespaceFacts, Reference};
@@ -101,9 +103,12 @@ pub struct Outcome {
     /// The waivers that findings asked for, whether they still count or have ended: the object that
     /// carries each, or that a policy grants it to, and the rule.
     pub waivers: HashSet<(Subject, &'static str)>,
+    /// Rules that the request's user has to be allowed to waive, and of which no answer says so yet.
+    pub asks: BTreeSet<&'static str>,
 }
 
-/// Judges a request: what the validating webhook answers.
+/// Judges what is there already, or what nobody in particular brings: `check` and `scan` ask nobody
+/// who may waive.
 pub fn judge(request: &Request<'_>, policies: &[Policy], facts: &NamespaceFacts, now: Timestamp) -> Outcome {
     Pass::new(request, policies, facts, now).judge()
 }
@@ -119,6 +124,21 @@ pub fn judge_next(
 ) -> Outcome {
     let mut pass = Pass::new(request, policies, facts, now);
     pass.subjects.is_metadata_only = false;
+    pass.judge()
+}
+
+/// Judges a request of somebody: what the validating webhook answers. Answers say which rules that
+/// user may waive; where one is wanted and missing, the waiver doesn't count and [`Outcome::asks`]
+/// names its rule.
+pub fn judge_authorized(
+    request: &Request<'_>,
+    policies: &[Policy],
+    facts: &NamespaceFacts,
+    answers: &BTreeMap<&'static str, Permission>,
+    now: Timestamp,
+) -> Outcome {
+    let mut pass = Pass::new(request, policies, facts, now);
+    pass.answers = Some(answers);
     pass.judge()
 }
 
@@ -177,6 +197,8 @@ fn fill_in_once(
     };
     let verdict = &mut pass.outcome.verdict;
     verdict.findings.retain(fixable);
+    // Who waives is the validating webhook's to ask and to record.
+    verdict.waivers.clear();
     let mut edits: Vec<_> =
         verdict.findings.iter().flat_map(|judged| judged.finding.fix.iter().cloned()).collect();
     match patch::build(request.object.text(), request.old.as_ref().map(Object::text), &mut edits) {
@@ -199,6 +221,8 @@ struct Pass<'p> {
     singletons: Singletons<'p>,
     subjects: Subjects,
     waivers: Waivers<'p>,
+    /// Who may waive what; `None` where nobody is asked.
+    answers: Option<&'p BTreeMap<&'static str, Permission>>,
     /// Whether a policy applies to the object, whoever made it.
     is_governed: bool,
     outcome: Outcome,
@@ -219,7 +243,11 @@ impl<'p> Pass<'p> {
         if labels.is_none() && policies.iter().any(|policy| policy.matching.needs_labels()) {
             outcome.missing.insert(Reference::Object(Kind::Namespace, request.namespace.to_owned()));
         }
-        let applies = |policy: &Policy| policy.matching.namespace(request.namespace, labels);
+        // What joins a policy brings its waivers along: that one has to ask for them.
+        let joins = |policy: &Policy| {
+            own.is_some() && policy.matching.namespace(request.namespace, Some(&subjects.labels))
+        };
+        let applies = |policy: &Policy| policy.matching.namespace(request.namespace, labels) || joins(policy);
         if policies.iter().any(applies) {
             outcome.missing.extend(subjects.missing.iter().cloned());
         }
@@ -239,7 +267,8 @@ impl<'p> Pass<'p> {
             by_annotation: policies.iter().any(|policy| policy.singletons_by_annotation),
         };
         let waivers = Waivers::new(&policies, &subjects.subject, request.operation == Operation::Create, now);
-        Self { request, facts, policies, singletons, subjects, waivers, is_governed, outcome }
+        let answers = None;
+        Self { request, facts, policies, singletons, subjects, waivers, answers, is_governed, outcome }
     }
 
     fn judge(mut self) -> Outcome {
@@ -275,6 +304,8 @@ impl<'p> Pass<'p> {
         let old_acts_on = before.as_ref().map(Context::acts_on).unwrap_or_default();
         self.waivers.read(&self.subjects, &acts_on, &old_acts_on);
         self.outcome.missing.extend(context.take_missing());
+        let claims = authorize::claims(request, &self.subjects, &self.policies, &self.waivers);
+        let refused = authorize::settle(claims, request, self.answers, &mut self.waivers, &mut self.outcome);
 
         let mut all = Merged::default();
         for policy in &self.policies {
@@ -313,6 +344,15 @@ impl<'p> Pass<'p> {
             |judged: &Judged| crate::rules::RULES.iter().position(|r| r.meta().name == judged.finding.rule);
         all.findings.sort_by_key(order);
         self.outcome.verdict.findings = all.findings;
+        for (claim, why) in refused {
+            let finding = context.finding(claim.rule, String::new());
+            let judged = claim.finding(finding, &why);
+            let is_told = |judged: &Judged| {
+                judged.denies() && judged.finding.rule == claim.rule && judged.remark.is_some()
+            };
+            let findings = &mut self.outcome.verdict.findings;
+            findings.extend(judged.filter(|_| !findings.iter().any(is_told)));
+        }
     }
 
     /// How a finding stands: the action, the ratchet, the waivers.
@@ -330,16 +370,22 @@ impl<'p> Pass<'p> {
         if !rule.fix || action == Action::Audit {
             finding.fix.clear();
         }
-        let waivable = policy.waivers.allows(finding.rule);
+        let waivable = policy.waivers.allows(finding.rule) && !self.waivers.is_refused(finding.rule);
+        let lost = self.waivers.lost(&finding);
         let (waiver, remark, state) = match self.waivers.on(&finding) {
             Some(on) => {
                 let state = on.state(&finding, old, self.subjects.is_metadata_only);
-                (Some(on.note()), on.remark(state), state)
+                (Some(on.note()), on.remark(state, lost.is_some()), state)
             }
-            None => (None, self.waivers.invalid(&finding), self.ratchet(policy, &finding, old)),
+            None => {
+                let state = self.ratchet(policy, &finding, old);
+                let remark = self.waivers.invalid(&finding);
+                (None, remark.or(lost), state)
+            }
         };
         let policies = vec![policy.name.clone()];
-        Some(Judged { finding, action, state, policies, waiver, waivable, remark })
+        let on_parent = self.subjects.is_scale;
+        Some(Judged { finding, action, state, policies, waiver, waivable, on_parent, remark })
     }
 
     /// What was so before, and is no worse, only warns; unless a waiver used to carry it, or the

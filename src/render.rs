@@ -66,9 +66,10 @@ pub fn warnings(verdict: &Verdict) -> Vec<String> {
 pub fn finding(judged: &Judged) -> String {
     let finding = &judged.finding;
     let policy = judged.policies.first().map_or("the policy", String::as_str);
-    let waive = match judged.waivable {
-        true => format!(", or waive: {PREFIX}{}", finding.rule),
-        false => String::new(),
+    let waive = match (judged.waivable, judged.on_parent) {
+        (true, true) => format!(", or waive on the {}: {PREFIX}{}", finding.subject.kind, finding.rule),
+        (true, false) => format!(", or waive: {PREFIX}{}", finding.rule),
+        (false, _) => String::new(),
     };
     sanitise(&format!(
         "{}: {} {}, {policy} needs {} ({}){}. {}{waive}. Policy: {}.",

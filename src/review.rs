@@ -3,30 +3,32 @@
 //! ```text
 //! bytes ── admission::Request ── engine::Request ── engine ─┬─ rests on other objects? read them live,
 //!                                                           │  and judge once more
+//!                                                           ├─ waives? ask whether the user may,
+//!                                                           │  and judge once more
 //!                                                           └─ record ── answer
 //! ```
 
 mod record;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
-use crate::admission::{Request, Response, Status};
+use crate::admission::{Request, Response, Status, UserInfo};
 use crate::audit::{AuditLog, Record};
-use crate::engine::{self, Operation, Outcome};
+use crate::engine::{self, Operation, Outcome, Permission};
 use crate::facts::{Facts, NamespaceFacts, Reference};
 use crate::metrics::Metrics;
-use crate::object::{Kind, Object, ReadError, Text};
+use crate::object::{Kind, Object, ReadError, Text, nullable};
 use crate::policy::Policy;
 use crate::policy::reload::Policies;
 use crate::render;
@@ -34,6 +36,8 @@ use crate::verdict::{Action, State, Verdict};
 
 /// How long all live reads of one request may take together.
 const LIVE_READS: Duration = Duration::from_millis(500);
+/// How long the cluster may take to say who may waive. All questions of a request are asked at once.
+const AUTHORIZATION: Duration = Duration::from_secs(1);
 /// How often the cluster is asked for one request: which policies apply, then what their rules look at.
 const ROUNDS: usize = 2;
 
@@ -61,7 +65,7 @@ pub trait Review: Send + Sync + 'static {
     fn review(self: Arc<Self>, phase: Phase, body: Bytes, deadline: Instant) -> BoxFuture<'static, Answer>;
 }
 
-/// Reads facts from the cluster itself, past all caches.
+/// The cluster itself, past all caches.
 pub trait Live: Send + Sync {
     /// The given facts with what the references name read anew.
     fn read<'a>(
@@ -71,6 +75,14 @@ pub trait Live: Send + Sync {
         facts: &'a NamespaceFacts,
         within: Duration,
     ) -> BoxFuture<'a, Result<NamespaceFacts, LiveError>>;
+
+    /// Whether a user may waive a rule in a namespace.
+    fn may_waive<'a>(
+        &'a self,
+        user: &'a UserInfo<'a>,
+        namespace: &'a str,
+        rule: &'static str,
+    ) -> BoxFuture<'a, Permission>;
 }
 
 /// A live read failed or took too long.
@@ -126,7 +138,7 @@ impl Reviewer {
         let mut response = Response::allow(&request.uid);
         match subject(&request, operation) {
             Ok(Some(subject)) => {
-                let verdict = match self.verdict(phase, &subject).await {
+                let verdict = match self.verdict(phase, &subject, &request.user_info).await {
                     Ok(verdict) => verdict,
                     Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
                 };
@@ -167,10 +179,16 @@ impl Reviewer {
 
     /// Runs the engine on what is cached and, as long as the verdict rests on other objects, once more
     /// on what the cluster says now.
-    async fn verdict(&self, phase: Phase, request: &engine::Request<'_>) -> Result<Verdict, LiveError> {
+    async fn verdict(
+        &self,
+        phase: Phase,
+        request: &engine::Request<'_>,
+        user: &UserInfo<'_>,
+    ) -> Result<Verdict, LiveError> {
         let policies = self.policies.current();
         let mut facts = self.facts.namespace(request.namespace);
-        let mut outcome = run(phase, request, &policies, &facts);
+        let mut answers = BTreeMap::new();
+        let mut outcome = self.run(phase, request, user, &policies, &facts, &mut answers).await;
         let Some(live) = &self.live else { return Ok(outcome.verdict) };
         let end = Instant::now() + LIVE_READS;
         let mut confirmed = BTreeSet::new();
@@ -196,13 +214,43 @@ impl Reviewer {
                 }
             }
             confirmed.extend(references);
-            outcome = run(phase, request, &policies, &facts);
+            outcome = self.run(phase, request, user, &policies, &facts, &mut answers).await;
         }
         let doubts: BTreeSet<_> = doubts(phase, &outcome).difference(&confirmed).cloned().collect();
         if let Some(doubt) = doubts.first() {
             engine::unconfirmed(&mut outcome.verdict, request, doubt);
         }
         Ok(outcome.verdict)
+    }
+
+    /// Runs the engine, and once more if it takes the cluster's word on who may waive. Nobody is asked
+    /// twice for one request.
+    async fn run(
+        &self,
+        phase: Phase,
+        request: &engine::Request<'_>,
+        user: &UserInfo<'_>,
+        policies: &[Policy],
+        facts: &NamespaceFacts,
+        answers: &mut BTreeMap<&'static str, Permission>,
+    ) -> Outcome {
+        let outcome = match phase {
+            Phase::Mutate => return engine::fill_in(request, policies, facts, Timestamp::now()),
+            Phase::Validate => engine::judge_authorized(request, policies, facts, answers, Timestamp::now()),
+        };
+        if outcome.asks.is_empty() {
+            return outcome;
+        }
+        let ask = async |rule: &'static str| {
+            let Some(live) = &self.live else {
+                return (rule, Permission::Unknown("Plimsoll looks at no cluster".to_owned()));
+            };
+            let answer = timeout(AUTHORIZATION, live.may_waive(user, request.namespace, rule)).await;
+            let late = |_| Permission::Unknown("the API server did not answer in time".to_owned());
+            (rule, answer.unwrap_or_else(late))
+        };
+        answers.extend(join_all(outcome.asks.iter().map(|rule| ask(rule))).await);
+        engine::judge_authorized(request, policies, facts, answers, Timestamp::now())
     }
 
     /// Whether any policy applies in a namespace, as far as is known without asking the cluster.
@@ -249,13 +297,6 @@ fn deny(response: &mut Response, message: String) {
     response.status = Some(Status::forbidden(message, Vec::new()));
 }
 
-fn run(phase: Phase, request: &engine::Request<'_>, policies: &[Policy], facts: &NamespaceFacts) -> Outcome {
-    match phase {
-        Phase::Mutate => engine::fill_in(request, policies, facts, Timestamp::now()),
-        Phase::Validate => engine::judge(request, policies, facts, Timestamp::now()),
-    }
-}
-
 /// What has to be read live. Mutation needs to know which policies apply; the rest it may get wrong
 /// on a stale cache, since the final state is judged anyway.
 fn doubts(phase: Phase, outcome: &Outcome) -> BTreeSet<Reference> {
@@ -296,8 +337,11 @@ fn subject<'a>(
 ) -> Result<Option<engine::Request<'a>>, ReadError> {
     let is_write = matches!(operation, Operation::Create | Operation::Update);
     let is_scale = &*request.sub_resource == "scale";
+    // Whoever may write these may write the whole metadata with them, so they are judged as the object is.
+    let is_back_door = matches!(&*request.sub_resource, "status" | "finalize");
+    let is_asked = is_scale || is_back_door || request.sub_resource.is_empty();
     let kind = Kind::from_group_resource(&request.resource.group, &request.resource.resource);
-    let (Some(kind), true) = (kind, is_write && (is_scale || request.sub_resource.is_empty())) else {
+    let (Some(kind), true) = (kind, is_write && is_asked) else {
         return Ok(None);
     };
     let read = |text| if is_scale { Object::read_scale(kind, text) } else { Object::read(kind, text) };
@@ -312,7 +356,7 @@ fn subject<'a>(
     let object = match (read(object.get()), old) {
         (Ok(object), _) => object,
         // Whatever is in there was there before: a finalizer must come off all the same.
-        (Err(_), Some(old)) if same_spec(object, old) => return Ok(None),
+        (Err(_), Some(old)) if same(object, old) => return Ok(None),
         (Err(error), _) => return Err(error),
     };
     Ok(Some(engine::Request {
@@ -328,17 +372,25 @@ fn subject<'a>(
     }))
 }
 
-/// Whether two objects of which nothing else can be read have the same spec.
-fn same_spec(new: &RawValue, old: &RawValue) -> bool {
+/// Whether two objects of which nothing else can be read have the same spec and the same annotations:
+/// a waiver must not slip in unread.
+fn same(new: &RawValue, old: &RawValue) -> bool {
     #[derive(Deserialize)]
-    struct Spec<'a> {
+    struct Envelope<'a> {
         #[serde(borrow)]
         spec: Option<&'a RawValue>,
+        metadata: Annotated,
     }
-    let spec = |object: &'_ RawValue| {
-        serde_json::from_str::<Spec<'_>>(object.get()).ok().and_then(|o| o.spec.map(|s| s.get().to_owned()))
+    #[derive(Deserialize)]
+    struct Annotated {
+        #[serde(default, deserialize_with = "nullable")]
+        annotations: BTreeMap<String, String>,
+    }
+    let read = |object: &'_ RawValue| {
+        let envelope = serde_json::from_str::<Envelope<'_>>(object.get()).ok()?;
+        Some((envelope.spec?.get().to_owned(), envelope.metadata.annotations))
     };
-    spec(new).is_some_and(|new| spec(old) == Some(new))
+    read(new).is_some_and(|new| read(old) == Some(new))
 }
 
 fn refuse(status: StatusCode, problem: &str) -> Answer {

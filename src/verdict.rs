@@ -172,6 +172,54 @@ pub struct WaiverNote {
     pub emergency: bool,
 }
 
+/// What a request does to a waiver, or to a declaration that a workload is a singleton.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WaiverChange {
+    /// The annotation.
+    pub annotation: String,
+    /// What becomes of it.
+    pub change: Change,
+    /// What it says, or said.
+    pub note: WaiverNote,
+    /// Whether its author may write it; `None` where no policy asks.
+    pub authorization: Option<Authorization>,
+}
+
+/// What becomes of a waiver.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Change {
+    /// It wasn't there, or the policy didn't apply to its object.
+    Added,
+    /// It says something else now.
+    Changed,
+    /// It is taken away, which needs nobody's leave.
+    Removed,
+}
+
+impl Change {
+    /// The name as records spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "Added",
+            Self::Changed => "Changed",
+            Self::Removed => "Removed",
+        }
+    }
+}
+
+/// Whether somebody may write a waiver, with the cluster's reason.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Authorization {
+    /// They may.
+    Allowed(String),
+    /// They may not.
+    Denied(String),
+    /// An emergency waiver, which anybody may write who may write the object.
+    Emergency,
+    /// Nobody could be asked.
+    Unknown(String),
+}
+
 /// A finding with the engine's judgement on it.
 #[derive(Clone, Debug)]
 pub struct Judged {
@@ -187,6 +235,8 @@ pub struct Judged {
     pub waiver: Option<WaiverNote>,
     /// Whether every policy that has the finding lets its rule be waived.
     pub waivable: bool,
+    /// Whether the request is about a subresource, so that a waiver belongs on the object behind it.
+    pub on_parent: bool,
     /// What the user has to know beyond the finding: an expired waiver, a fact that could not be confirmed.
     pub remark: Option<String>,
 }
@@ -207,6 +257,8 @@ pub struct Verdict {
     pub policies: Vec<String>,
     /// Warnings that belong to no finding: a malformed waiver, one that nothing needs, one near its end.
     pub notices: Vec<String>,
+    /// Waivers that the request brings, changes or takes away.
+    pub waivers: Vec<WaiverChange>,
     /// What Plimsoll fills in, as JSON Patch operations.
     pub patch: Vec<json_patch::PatchOperation>,
     /// Whether the user is exempt, so that nothing was judged.

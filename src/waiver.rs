@@ -281,6 +281,7 @@ mod tests {
             max_duration: crate::policy::MAX_DURATION,
             expiry_warning: crate::policy::EXPIRY_WARNING,
             grace: crate::policy::GRACE,
+            authorize: false,
         }
     }
 

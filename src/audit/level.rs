@@ -10,7 +10,8 @@ use super::record::{Decision, Record};
 pub enum Level {
     /// Only denials.
     Denials,
-    /// Also whatever has a finding, waived ones included, was filled in, or came from an exempt user.
+    /// Also whatever has a finding, waived ones included, was filled in, brought or changed a waiver,
+    /// or came from an exempt user.
     #[default]
     Findings,
     /// Every request.
@@ -25,7 +26,11 @@ impl Level {
         match self {
             Self::Denials => denied,
             Self::Findings => {
-                denied || record.exempt || !record.findings.is_empty() || !record.patch.is_empty()
+                denied
+                    || record.exempt
+                    || !record.findings.is_empty()
+                    || !record.patch.is_empty()
+                    || !record.waivers.is_empty()
             }
             Self::All => true,
         }

@@ -16,7 +16,9 @@ use std::io;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::record::{Finding, PatchOperation, Record, Resource, Truncated, User, Waiver, Workload};
+use super::record::{
+    Finding, PatchOperation, Record, Resource, Truncated, User, Waiver, WaiverChange, Workload,
+};
 
 /// No line is longer than this, its line feed included.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -72,6 +74,12 @@ impl Record {
                 policies
             },
             findings: Vec::new(),
+            waivers: {
+                let mut room = LIST;
+                let waivers = fit(self.waivers.iter(), &mut room, cut, Cut::waiver_change);
+                cut.0.waivers += left_out(&self.waivers, &waivers);
+                waivers
+            },
             patch: Vec::new(),
             duration_micros: self.duration_micros,
             instance: cut.text(&self.instance, NAME),
@@ -160,6 +168,16 @@ impl Cut {
             expires: self.option(waiver.expires.as_ref(), NAME),
             ticket: self.option(waiver.ticket.as_ref(), NAME),
             emergency: waiver.emergency,
+        }
+    }
+
+    fn waiver_change(&mut self, change: &WaiverChange) -> WaiverChange {
+        WaiverChange {
+            annotation: self.text(&change.annotation, NAME),
+            change: change.change,
+            waiver: self.waiver(&change.waiver),
+            authorization: change.authorization,
+            authorization_reason: self.option(change.authorization_reason.as_ref(), FIELD),
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::verdict::{Action, State};
+use crate::verdict::{Action, Change, State};
 
 /// What one request asked for, what was found, and what was answered.
 ///
@@ -40,6 +40,9 @@ pub struct Record {
     /// Every finding, the waived ones included.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// Waivers, and declarations of singletons, that the request brought, changed or took away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<WaiverChange>,
     /// Whether the user is exempt from every policy that matched, so that nothing was judged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exempt: bool,
@@ -163,6 +166,37 @@ pub struct Waiver {
     pub emergency: bool,
 }
 
+/// What a request did to a waiver, or tried to; the record's user is who did it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaiverChange {
+    /// The annotation.
+    pub annotation: String,
+    /// What became of it.
+    pub change: Change,
+    /// What it says, or said.
+    pub waiver: Waiver,
+    /// Whether the user may write it; absent where no policy asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
+    /// Why, in the authorizer's words: for RBAC the role and its binding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_reason: Option<String>,
+}
+
+/// Whether the user may write a waiver.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Authorization {
+    /// They may.
+    Allowed,
+    /// They may not.
+    Denied,
+    /// An emergency waiver needs nobody's leave.
+    Emergency,
+    /// Nobody could be asked.
+    Unknown,
+}
+
 /// One operation of the JSON patch that was answered.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PatchOperation {
@@ -196,6 +230,9 @@ pub struct Truncated {
     /// Operations left out of `patch`.
     #[serde(skip_serializing_if = "is_zero")]
     pub patch: u64,
+    /// Entries left out of `waivers`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub waivers: u64,
 }
 
 impl Truncated {

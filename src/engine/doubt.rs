@@ -42,6 +42,7 @@ pub fn unconfirmed(verdict: &mut Verdict, request: &Request<'_>, doubt: &Referen
         policies,
         waiver: None,
         waivable: false,
+        on_parent: false,
         remark: None,
     });
 }

@@ -1,6 +1,6 @@
 //! Which waiver, if any, has a say about a finding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -24,6 +24,7 @@ pub(super) struct Waivers<'p> {
     others: Vec<(Subject, String, Assessed)>,
     before: Vec<(String, Assessed)>,
     unknown: Vec<String>,
+    refused: BTreeSet<String>,
 }
 
 /// A waiver that covers a finding, valid or ended.
@@ -43,6 +44,7 @@ impl<'p> Waivers<'p> {
             others: Vec::new(),
             before: Vec::new(),
             unknown: Vec::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -55,7 +57,10 @@ impl<'p> Waivers<'p> {
                 self.unknown.push(format!("{PREFIX}{rule} waives nothing: {}", no_such_rule(rule)));
             }
         }
-        for workload in acts_on {
+        let is_subject = |workload: &Workload| {
+            (workload.kind, &workload.name) == (subjects.subject.kind, &subjects.subject.name)
+        };
+        for workload in acts_on.iter().filter(|workload| !is_subject(workload)) {
             let namespace = subjects.subject.namespace.clone();
             let partner = Subject { kind: workload.kind, namespace, name: workload.name.clone() };
             for (rule, text) in of(&workload.annotations) {
@@ -122,6 +127,38 @@ impl<'p> Waivers<'p> {
             Standing::Invalid(why) => Some(format!("its waiver doesn't count: {why}")),
             _ => None,
         }
+    }
+
+    /// That the request takes away the waiver of a finding: a rollback restores old annotations, and
+    /// nobody who rolls back thinks of them.
+    pub(super) fn lost(&self, finding: &Finding) -> Option<String> {
+        let counted = self.before.iter().find(|(rule, before)| {
+            rule == finding.rule
+                && matches!(before.standing, Standing::Active | Standing::Expiring)
+                && before.covers(finding.container.as_deref())
+        });
+        let owner = counted?.1.note().owner;
+        Some(format!("this change takes its waiver away, which {owner} answered for"))
+    }
+
+    /// That the object's own waiver of the rule doesn't count after all.
+    pub(super) fn discard(&mut self, rule: &str, why: String) {
+        if let Some(own) = self.own.get_mut(rule) {
+            own.standing = Standing::Invalid(why);
+            self.refused.insert(rule.to_owned());
+        }
+    }
+
+    /// Whether the object's own waiver of the rule was discarded, so that another one by the same hand
+    /// is no way out.
+    pub(super) fn is_refused(&self, rule: &str) -> bool {
+        self.refused.contains(rule)
+    }
+
+    /// Whether the object's own waiver of the rule is a right one for an emergency.
+    pub(super) fn is_emergency(&self, rule: &str) -> bool {
+        let is_right = |own: &Assessed| !matches!(own.standing, Standing::Invalid(_));
+        self.own.get(rule).is_some_and(|own| own.waiver.emergency && is_right(own))
     }
 
     /// Whether a waiver carried the finding before this request, so that the ratchet doesn't excuse it.
@@ -205,10 +242,13 @@ impl On<'_> {
         self.assessed.note()
     }
 
-    /// What to tell beside the finding.
-    pub(super) fn remark(&self, state: State) -> Option<String> {
+    /// What to tell beside the finding. A rollback restores old annotations, ended waivers among them.
+    pub(super) fn remark(&self, state: State, was_valid: bool) -> Option<String> {
         let end = self.assessed.end_in_words();
         match self.assessed.standing {
+            Standing::Grace | Standing::Expired if was_valid => {
+                Some(format!("this change brings back a waiver that ended {end}"))
+            }
             Standing::Active => None,
             Standing::Expiring => Some(format!("the waiver ends {end}: renew it or fix this")),
             Standing::Grace if state == State::Existing => {
@@ -222,6 +262,14 @@ impl On<'_> {
 /// The waivers among annotations, by rule.
 pub(super) fn of(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     annotations.iter().filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?, text.as_str())))
+}
+
+/// What a waiver's annotation says of itself; a declared singleton gives no more than its reason.
+pub(super) fn note(key: &str, text: &str) -> WaiverNote {
+    match key.strip_prefix(PREFIX) {
+        Some(rule) => assess(text, rule, &[], Timestamp::UNIX_EPOCH).note(),
+        None => WaiverNote { reason: text.trim().to_owned(), ..WaiverNote::default() },
+    }
 }
 
 /// That a waiver's rule is none, with the nearest one that is.

@@ -224,6 +224,8 @@ pub struct Waivers {
     pub expiry_warning: PolicyDuration,
     /// How long after its end unrelated changes only warn.
     pub grace: PolicyDuration,
+    /// Whether who writes one needs the verb `waive` on `invariants.plimsoll.dev`.
+    pub authorize: bool,
     /// Waivers for objects that a team can't annotate.
     pub grants: Vec<Grant>,
 }
@@ -236,6 +238,7 @@ impl Default for Waivers {
             max_duration: PolicyDuration(super::MAX_DURATION),
             expiry_warning: PolicyDuration(super::EXPIRY_WARNING),
             grace: PolicyDuration(super::GRACE),
+            authorize: false,
             grants: Vec::new(),
         }
     }

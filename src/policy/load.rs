@@ -144,6 +144,7 @@ fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
         max_duration: spec.waivers.max_duration.0,
         expiry_warning: spec.waivers.expiry_warning.0,
         grace: spec.waivers.grace.0,
+        authorize: spec.waivers.authorize,
     };
     if let Allow::Rules(names) = &limits.allow {
         for (index, name) in names.iter().enumerate().filter(|(_, name)| rule(name).is_none()) {

@@ -11,7 +11,7 @@ use crate::audit::{self, Record};
 use crate::engine::{self, Operation};
 use crate::object::{Body, ReadError};
 use crate::render;
-use crate::verdict::{Action, Judged, State, Verdict};
+use crate::verdict::{Action, Authorization, Judged, State, Verdict, WaiverChange, WaiverNote};
 
 /// What stands for a rule in the record of an object that couldn't be read.
 const UNREADABLE: &str = "unreadable-object";
@@ -45,6 +45,7 @@ pub(super) fn record(
         }),
         policies: verdict.policies.clone(),
         findings: verdict.findings.iter().map(finding).collect(),
+        waivers: verdict.waivers.iter().map(change).collect(),
         exempt: verdict.exempt,
         patch: verdict.patch.iter().filter_map(operation).collect(),
         duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -85,6 +86,7 @@ pub(super) fn unreadable(
             message: message.to_owned(),
             waiver: None,
         }],
+        waivers: Vec::new(),
         exempt: false,
         patch: Vec::new(),
         duration_micros: 0,
@@ -115,13 +117,34 @@ fn finding(judged: &Judged) -> audit::Finding {
         observed: Some(found.observed.clone()),
         required: Some(found.required.clone()),
         message: render::standing(judged),
-        waiver: judged.waiver.as_ref().map(|waiver| audit::Waiver {
-            owner: waiver.owner.clone(),
-            reason: waiver.reason.clone(),
-            expires: (!waiver.expires.is_empty()).then(|| waiver.expires.clone()),
-            ticket: waiver.ticket.clone(),
-            emergency: waiver.emergency,
-        }),
+        waiver: judged.waiver.as_ref().map(waiver),
+    }
+}
+
+fn waiver(note: &WaiverNote) -> audit::Waiver {
+    audit::Waiver {
+        owner: note.owner.clone(),
+        reason: note.reason.clone(),
+        expires: (!note.expires.is_empty()).then(|| note.expires.clone()),
+        ticket: note.ticket.clone(),
+        emergency: note.emergency,
+    }
+}
+
+fn change(change: &WaiverChange) -> audit::WaiverChange {
+    let (authorization, reason) = match &change.authorization {
+        Some(Authorization::Allowed(why)) => (Some(audit::Authorization::Allowed), why.as_str()),
+        Some(Authorization::Denied(why)) => (Some(audit::Authorization::Denied), why.as_str()),
+        Some(Authorization::Unknown(why)) => (Some(audit::Authorization::Unknown), why.as_str()),
+        Some(Authorization::Emergency) => (Some(audit::Authorization::Emergency), ""),
+        None => (None, ""),
+    };
+    audit::WaiverChange {
+        annotation: change.annotation.clone(),
+        change: change.change,
+        waiver: waiver(&change.note),
+        authorization,
+        authorization_reason: (!reason.is_empty()).then(|| reason.to_owned()),
     }
 }
 
@@ -157,11 +180,15 @@ pub(super) fn annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
         })
         .collect();
     waivers.dedup();
+    let changes = verdict.waivers.iter();
+    let changes: Vec<String> =
+        changes.map(|change| format!("{} {}", change.annotation, change.change.as_str())).collect();
     let all = [
         ("denied", rules(&|judged| judged.denies())),
         ("existing", rules(&|judged| judged.state == State::Existing)),
         ("fixed", rules(&|judged| judged.state == State::Fixed)),
         ("waived", render::sanitise(&waivers.join("; "))),
+        ("waivers", changes.join("; ")),
     ];
     let mut annotations: BTreeMap<&'static str, String> =
         all.into_iter().filter(|(_, text)| !text.is_empty()).collect();

@@ -19,6 +19,8 @@ pub struct Limits {
     pub expiry_warning: Duration,
     /// How long after its end unrelated changes only warn.
     pub grace: Duration,
+    /// Whether who writes one has to be allowed to `waive` the rule.
+    pub authorize: bool,
 }
 
 impl Limits {

@@ -45,6 +45,7 @@ pub(crate) fn record(uid: impl Into<String>) -> Record {
             message: "min-replicas: Deployment imp/consumer-customer has 1 replica".to_owned(),
             waiver: None,
         }],
+        waivers: Vec::new(),
         patch: Vec::new(),
         duration_micros: 150,
         instance: "plimsoll-0".to_owned(),

@@ -20,6 +20,7 @@ mod scan;
 mod schedules;
 mod stability;
 mod systems;
+mod waivers;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -44,7 +45,10 @@ fn stage() -> &'static Stage {
         let plane = ControlPlane::shared();
         plane.install_keda().expect("KEDA's CRDs");
         let program = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
-        let plimsoll = Plimsoll::start(plane, program, &[]).expect("Plimsoll starts");
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+        let more = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/policies");
+        let args = ["--policies", shipped, more];
+        let plimsoll = Plimsoll::start(plane, program, &args).expect("Plimsoll starts");
         plimsoll.register(plane, &say).expect("the apiserver calls Plimsoll");
         Stage { plane, plimsoll }
     })

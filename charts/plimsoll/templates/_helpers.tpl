@@ -110,6 +110,19 @@ has(request.subResource) && request.subResource == 'scale'
   expression: {{ printf "(%s) || !(request.userInfo.username.startsWith('system:node:') || request.userInfo.username in %s)" (include "plimsoll.isScale" .) $names | quote }}
 {{- end -}}
 
+{{- /*
+CEL: an annotation that Plimsoll goes by appears, changes or goes: a waiver, a declared singleton. oldObject is null on CREATE.
+*/ -}}
+{{- define "plimsoll.declarationsChange" -}}
+{{- $declares := "(k.startsWith('waiver.plimsoll.dev/') || k.startsWith('plimsoll.dev/'))" -}}
+{{- $has := "has(object.metadata.annotations)" -}}
+{{- $had := "oldObject != null && has(oldObject.metadata.annotations)" -}}
+{{- $same := printf "%s && k in oldObject.metadata.annotations && oldObject.metadata.annotations[k] == object.metadata.annotations[k]" $had -}}
+{{- $kept := printf "%s && k in object.metadata.annotations" $has -}}
+({{ $has }} && object.metadata.annotations.exists(k, {{ $declares }} && !({{ $same }}))) || (
+{{- $had }} && oldObject.metadata.annotations.exists(k, {{ $declares }} && !({{ $kept }})))
+{{- end -}}
+
 {{- define "plimsoll.extraMatchConditions" -}}
 {{- with .Values.webhook.matchConditions }}
 {{- toYaml . }}

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::audit::{Action, Decision, Level, Schema, State};
+use crate::audit::{Action, Authorization, Change, Decision, Level, Schema, State};
 
 fn record() -> Record {
     Record {
@@ -27,6 +27,7 @@ fn record() -> Record {
         workload: None,
         policies: vec!["production".to_owned()],
         findings: vec![finding(Action::Deny, State::New)],
+        waivers: Vec::new(),
         patch: Vec::new(),
         duration_micros: 182,
         instance: "plimsoll-0".to_owned(),
@@ -201,14 +202,26 @@ fn levels_choose_by_decision_and_content() {
     let clean = Record { findings: Vec::new(), ..warned.clone() };
     let patch = vec![PatchOperation { op: "add".to_owned(), path: "/a".to_owned(), value: None }];
     let filled = Record { patch, ..clean.clone() };
-    let wants = |level: Level| [&denied, &warned, &filled, &clean].map(|record| level.wants(record));
-    assert_eq!(wants(Level::Denials), [true, false, false, false]);
-    assert_eq!(wants(Level::Findings), [true, true, true, false]);
-    assert_eq!(wants(Level::All), [true; 4]);
+    let waiving = Record { waivers: vec![change(&Waiver::default())], ..clean.clone() };
+    let wants =
+        |level: Level| [&denied, &warned, &filled, &waiving, &clean].map(|record| level.wants(record));
+    assert_eq!(wants(Level::Denials), [true, false, false, false, false]);
+    assert_eq!(wants(Level::Findings), [true, true, true, true, false]);
+    assert_eq!(wants(Level::All), [true; 5]);
     for level in [Level::Denials, Level::Findings, Level::All] {
         assert_eq!(level.as_str().parse::<Level>().unwrap(), level);
     }
     assert!("some".parse::<Level>().is_err());
+}
+
+fn change(waiver: &Waiver) -> WaiverChange {
+    WaiverChange {
+        annotation: format!("waiver.plimsoll.dev/{}", waiver.owner),
+        change: Change::Added,
+        waiver: waiver.clone(),
+        authorization: Some(Authorization::Allowed),
+        authorization_reason: Some(waiver.reason.clone()),
+    }
 }
 
 /// Any characters, the hostile ones often, up to lengths far beyond every limit.
@@ -269,6 +282,7 @@ fn records() -> impl Strategy<Value = Record> {
                 resource: Resource { group, version, kind, subresource, namespace, name },
                 workload: workload.map(|(kind, namespace, name)| Workload { kind, namespace, name }),
                 policies: vec![policies; policy_times].concat(),
+                waivers: findings.iter().filter_map(|finding| finding.waiver.as_ref()).map(change).collect(),
                 findings,
                 patch,
                 instance,
@@ -308,6 +322,7 @@ proptest! {
         prop_assert_eq!(after.policies.len() + left.policies as usize, record.policies.len());
         prop_assert_eq!(after.findings.len() + left.findings as usize, record.findings.len());
         prop_assert_eq!(after.patch.len() + left.patch as usize, record.patch.len());
+        prop_assert_eq!(after.waivers.len() + left.waivers as usize, record.waivers.len());
         prop_assert_eq!(
             after.findings.iter().any(Finding::refuses),
             record.findings.iter().any(Finding::refuses)
