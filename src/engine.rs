@@ -6,6 +6,7 @@
 
 mod authorize;
 mod doubt;
+mod owner;
 mod patch;
 mod subject;
 mod waive;
@@ -96,7 +97,8 @@ impl Request<'_> {
 pub struct Outcome {
     /// The verdict.
     pub verdict: Verdict,
-    /// Facts about other objects on which a denial rests, absences included.
+    /// Facts about other objects on which findings rest, absences included: those of a denial, and the
+    /// owner that may answer for them.
     pub rests_on: BTreeSet<Reference>,
     /// Partners that the object names or selects and that the facts don't have.
     pub missing: BTreeSet<Reference>,
@@ -274,7 +276,11 @@ impl<'p> Pass<'p> {
     fn judge(mut self) -> Outcome {
         if !self.policies.is_empty() {
             self.run();
-            self.outcome.verdict.notices.extend(self.waivers.notices(&self.outcome.verdict, &self.subjects));
+            // A Deployment's annotations are copied to its ReplicaSets, where nothing needs them.
+            if self.request.object.metadata.controller().is_none() {
+                let notices = self.waivers.notices(&self.outcome.verdict, &self.subjects);
+                self.outcome.verdict.notices.extend(notices);
+            }
         }
         if let (true, Some(at)) = (self.is_governed, &self.subjects.judged_at) {
             let notice = format!("{} is made by KEDA: it is judged at {at}", self.subjects.subject);
@@ -307,6 +313,13 @@ impl<'p> Pass<'p> {
         let claims = authorize::claims(request, &self.subjects, &self.policies, &self.waivers);
         let refused = authorize::settle(claims, request, self.answers, &mut self.waivers, &mut self.outcome);
 
+        let owner = owner::find(request, self.facts)
+            .and_then(|owner| Object::read(owner.kind, &owner.text).ok())
+            .filter(|owner| owner.pod_spec().is_some());
+        let owner = owner.as_ref().map(|owner| {
+            Context::new(owner, self.subjects.subject.clone(), None, &self.singletons, self.facts)
+        });
+
         let mut all = Merged::default();
         for policy in &self.policies {
             context.leaves_policy = request.kind == Kind::Namespace
@@ -318,6 +331,11 @@ impl<'p> Pass<'p> {
                 self.outcome.missing.extend(context.take_missing());
                 if found.is_empty() {
                     continue;
+                }
+                if let Some(owner) = &owner {
+                    let mut owners = Vec::new();
+                    rule.check.check(owner, &mut owners);
+                    found.retain(|finding| !owner::has(&owners, finding));
                 }
                 let mut existed = Vec::new();
                 if let Some(before) = &before {
@@ -343,6 +361,9 @@ impl<'p> Pass<'p> {
         let order =
             |judged: &Judged| crate::rules::RULES.iter().position(|r| r.meta().name == judged.finding.rule);
         all.findings.sort_by_key(order);
+        if owner.is_none() && !all.findings.is_empty() {
+            self.outcome.rests_on.extend(owner::named(request));
+        }
         self.outcome.verdict.findings = all.findings;
         for (claim, why) in refused {
             let finding = context.finding(claim.rule, String::new());

@@ -158,6 +158,20 @@ pub struct Claim {
     pub access_modes: Vec<String>,
 }
 
+/// An object that makes others, as it is. It is not watched, but read when something is judged that
+/// names it as its controller.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owner {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its JSON text.
+    pub text: String,
+}
+
 /// One fact of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
@@ -169,6 +183,8 @@ pub enum Fact {
     Budget(Budget),
     /// A claim.
     Claim(Claim),
+    /// An object that makes others.
+    Owner(Owner),
     /// A namespace's labels.
     Namespace(BTreeMap<String, String>),
 }
@@ -180,12 +196,14 @@ pub enum Reference {
     Object(Kind, String),
     /// Every object of a kind in the namespace.
     All(Kind),
+    /// One object of a namespace as a whole, to see what it makes.
+    Owner(Kind, String),
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Object(kind, name) => write!(f, "{kind} {name}"),
+            Self::Object(kind, name) | Self::Owner(kind, name) => write!(f, "{kind} {name}"),
             Self::All(kind) => write!(f, "the {kind}s there"),
         }
     }
@@ -200,6 +218,7 @@ pub struct NamespaceFacts {
     autoscalers: BTreeMap<(Kind, String), Arc<Autoscaler>>,
     budgets: BTreeMap<String, Arc<Budget>>,
     claims: BTreeMap<String, Arc<Claim>>,
+    owners: BTreeMap<(Kind, String), Arc<Owner>>,
 }
 
 impl NamespaceFacts {
@@ -233,6 +252,11 @@ impl NamespaceFacts {
         self.claims.get(name)
     }
 
+    /// The object of a kind and name as a whole, if it was read.
+    pub fn owner(&self, kind: Kind, name: &str) -> Option<&Arc<Owner>> {
+        self.owners.get(&(kind, name.to_owned()))
+    }
+
     /// Puts a fact in, in place of an older one about the same object.
     pub fn insert(&mut self, fact: Fact) {
         match fact {
@@ -240,6 +264,7 @@ impl NamespaceFacts {
             Fact::Autoscaler(a) => drop(self.autoscalers.insert((a.kind, a.name.clone()), Arc::new(a))),
             Fact::Budget(b) => drop(self.budgets.insert(b.name.clone(), Arc::new(b))),
             Fact::Claim(c) => drop(self.claims.insert(c.name.clone(), Arc::new(c))),
+            Fact::Owner(o) => drop(self.owners.insert((o.kind, o.name.clone()), Arc::new(o))),
             Fact::Namespace(labels) => self.labels = Some(labels),
         }
     }

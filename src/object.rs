@@ -44,8 +44,10 @@ pub enum Kind {
     Job,
     Namespace,
     PersistentVolumeClaim,
+    Pod,
     PodDisruptionBudget,
     ReplicaSet,
+    ReplicationController,
     ScaledObject,
     StatefulSet,
 }
@@ -60,8 +62,10 @@ impl Kind {
         Self::Job,
         Self::Namespace,
         Self::PersistentVolumeClaim,
+        Self::Pod,
         Self::PodDisruptionBudget,
         Self::ReplicaSet,
+        Self::ReplicationController,
         Self::ScaledObject,
         Self::StatefulSet,
     ];
@@ -86,8 +90,10 @@ impl Kind {
             Self::Job => "Job",
             Self::Namespace => "Namespace",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Pod => "Pod",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::ReplicaSet => "ReplicaSet",
+            Self::ReplicationController => "ReplicationController",
             Self::ScaledObject => "ScaledObject",
             Self::StatefulSet => "StatefulSet",
         }
@@ -99,7 +105,7 @@ impl Kind {
             Self::CronJob | Self::Job => "batch",
             Self::DaemonSet | Self::Deployment | Self::ReplicaSet | Self::StatefulSet => "apps",
             Self::HorizontalPodAutoscaler => "autoscaling",
-            Self::Namespace | Self::PersistentVolumeClaim => "",
+            Self::Namespace | Self::PersistentVolumeClaim | Self::Pod | Self::ReplicationController => "",
             Self::PodDisruptionBudget => "policy",
             Self::ScaledObject => "keda.sh",
         }
@@ -124,8 +130,10 @@ impl Kind {
             Self::Job => "jobs",
             Self::Namespace => "namespaces",
             Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::Pod => "pods",
             Self::PodDisruptionBudget => "poddisruptionbudgets",
             Self::ReplicaSet => "replicasets",
+            Self::ReplicationController => "replicationcontrollers",
             Self::ScaledObject => "scaledobjects",
             Self::StatefulSet => "statefulsets",
         }
@@ -156,8 +164,10 @@ pub struct ReadError {
 /// What is inside an object, by kind.
 #[derive(Debug)]
 pub enum Body<'a> {
-    /// Deployment, StatefulSet, DaemonSet, ReplicaSet or Job.
+    /// Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController or Job.
     Workload(Workload<'a>),
+    /// A Pod.
+    Pod(PodSpec<'a>),
     /// A CronJob.
     CronJob(CronJob<'a>),
     /// A HorizontalPodAutoscaler or ScaledObject.
@@ -203,13 +213,17 @@ impl<'a> Object<'a> {
         let (metadata, spec) = Self::open(text)?;
         let body = match kind {
             Kind::CronJob => Body::CronJob(read_spec(spec)?),
-            Kind::DaemonSet | Kind::Deployment | Kind::Job | Kind::ReplicaSet | Kind::StatefulSet => {
-                Body::Workload(read_spec(spec)?)
-            }
+            Kind::DaemonSet
+            | Kind::Deployment
+            | Kind::Job
+            | Kind::ReplicaSet
+            | Kind::ReplicationController
+            | Kind::StatefulSet => Body::Workload(read_spec(spec)?),
             Kind::HorizontalPodAutoscaler => Body::Autoscaler(Autoscaler::Horizontal(read_spec(spec)?)),
             Kind::ScaledObject => Body::Autoscaler(Autoscaler::Scaled(read_spec(spec)?)),
             Kind::Namespace => Body::Namespace,
             Kind::PersistentVolumeClaim => Body::Claim(read_spec(spec)?),
+            Kind::Pod => Body::Pod(read_spec(spec)?),
             Kind::PodDisruptionBudget => Body::Budget(read_spec(spec)?),
         };
         Ok(Self { kind, metadata, body, text, spec })
@@ -251,11 +265,14 @@ impl<'a> Object<'a> {
         spec.template.map(RawValue::get)
     }
 
-    /// The pod template and the path to it, for kinds that have one.
-    pub fn pod_template(&self) -> Option<(&PodTemplate<'a>, &'static str)> {
+    /// What the object's pods are like and the path to where it says so, for kinds that make or are pods.
+    pub fn pod_spec(&self) -> Option<(&PodSpec<'a>, &'static str)> {
         match &self.body {
-            Body::Workload(workload) => Some((&workload.template, "spec.template")),
-            Body::CronJob(cron) => Some((&cron.job_template.spec.template, "spec.jobTemplate.spec.template")),
+            Body::Workload(workload) => Some((&workload.template.spec, "spec.template.spec")),
+            Body::CronJob(cron) => {
+                Some((&cron.job_template.spec.template.spec, "spec.jobTemplate.spec.template.spec"))
+            }
+            Body::Pod(spec) => Some((spec, "spec")),
             _ => None,
         }
     }

@@ -48,7 +48,8 @@ impl Manifest {
     pub fn of(document: Document, namespace: &str) -> Option<Self> {
         let text = |field: &str| document.value.get(field).and_then(Value::as_str).unwrap_or_default();
         let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-        let kind = Kind::from_group_kind(group, text("kind"))?;
+        // Admission is asked about Pods only where the chart's value says so.
+        let kind = Kind::from_group_kind(group, text("kind")).filter(|&kind| kind != Kind::Pod)?;
         let metadata = |field: &str| {
             let value = document.value.get("metadata").and_then(|metadata| metadata.get(field));
             value.and_then(Value::as_str).filter(|text| !text.is_empty())

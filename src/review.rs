@@ -217,7 +217,9 @@ impl Reviewer {
             outcome = self.run(phase, request, user, &policies, &facts, &mut answers).await;
         }
         let doubts: BTreeSet<_> = doubts(phase, &outcome).difference(&confirmed).cloned().collect();
-        if let Some(doubt) = doubts.first() {
+        // Without a denial, what findings rest on could only take warnings away.
+        let matters = |doubt: &&Reference| !outcome.verdict.allowed() || outcome.missing.contains(doubt);
+        if let Some(doubt) = doubts.iter().find(matters) {
             engine::unconfirmed(&mut outcome.verdict, request, doubt);
         }
         Ok(outcome.verdict)
@@ -305,8 +307,7 @@ fn doubts(phase: Phase, outcome: &Outcome) -> BTreeSet<Reference> {
         Phase::Mutate => {
             doubts.retain(|reference| matches!(reference, Reference::Object(Kind::Namespace, _)));
         }
-        Phase::Validate if !outcome.verdict.allowed() => doubts.extend(outcome.rests_on.iter().cloned()),
-        Phase::Validate => {}
+        Phase::Validate => doubts.extend(outcome.rests_on.iter().cloned()),
     }
     doubts
 }

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use plimsoll::admission::UserInfo;
 use plimsoll::audit::{AuditLog, Settings};
 use plimsoll::engine::Permission;
-use plimsoll::facts::{Fact, Facts, NamespaceFacts, Reference};
+use plimsoll::facts::{Fact, Facts, NamespaceFacts, Owner, Reference};
 use plimsoll::metrics::Metrics;
 use plimsoll::object::{Kind, Object};
 use plimsoll::policy::reload::Policies;
@@ -94,7 +94,11 @@ fn answer(cached: NamespaceFacts, truth: Option<NamespaceFacts>, request: &Value
 }
 
 fn request(resource: &str, operation: &str, object: &Value) -> Value {
-    let group = if resource == "horizontalpodautoscalers" { "autoscaling" } else { "apps" };
+    let group = match resource {
+        "horizontalpodautoscalers" => "autoscaling",
+        "jobs" => "batch",
+        _ => "apps",
+    };
     json!({"uid": "u", "operation": operation, "namespace": "shop", "name": object["metadata"]["name"],
         "resource": {"group": group, "version": "v1", "resource": resource}, "object": object})
 }
@@ -204,4 +208,45 @@ fn what_cannot_be_read_is_denied_where_a_policy_applies_and_only_there() {
     elsewhere.labels = Some([].into());
     let (_, body, _) = answer(elsewhere, None, &create);
     assert_eq!(body["response"]["allowed"], json!(true), "{body}");
+}
+
+#[test]
+fn an_owner_is_read_only_if_it_could_excuse_something() {
+    let job = |container: Value| {
+        let owner = json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "tick", "uid": "u", "controller": true}]);
+        json!({"metadata": {"name": "by-hand", "namespace": "shop", "ownerReferences": owner},
+            "spec": {"template": {"spec": {"containers": [container]}}}})
+    };
+    let template = |container: Value| json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+    let owner = |uid: &str, container: Value| {
+        let mut facts = facts(true, &[]);
+        let text =
+            json!({"metadata": {"name": "tick", "uid": uid}, "spec": {"jobTemplate": template(container)}});
+        let (name, uid) = ("tick".to_owned(), uid.to_owned());
+        facts.insert(Fact::Owner(Owner { kind: Kind::CronJob, name, uid, text: text.to_string() }));
+        facts
+    };
+    let fine = deployment(2)["spec"]["template"]["spec"].clone();
+    let (bad, cached) = (json!({"name": "web", "image": "nginx:1"}), facts(true, &[]));
+    let create = request("jobs", "CREATE", &job(bad.clone()));
+    let (_, body, asked) = answer(cached.clone(), Some(owner("u", bad.clone())), &create);
+    assert_eq!(
+        (&body["response"]["allowed"], asked),
+        (&json!(true), 1),
+        "what it asks for is its own: {body}"
+    );
+    assert!(body["response"]["warnings"].is_null(), "{body}");
+    for truth in [
+        Some(facts(true, &[])),
+        Some(owner("other", bad.clone())),
+        Some(owner("u", fine["containers"][0].clone())),
+        None,
+    ] {
+        let (_, body, _) = answer(cached.clone(), truth, &create);
+        assert_eq!(body["response"]["allowed"], json!(false), "{body}");
+    }
+    let mut create = request("jobs", "CREATE", &job(fine["containers"][0].clone()));
+    create["object"]["spec"]["template"]["spec"] = fine;
+    let (_, body, asked) = answer(cached, None, &create);
+    assert_eq!((&body["response"]["allowed"], asked), (&json!(true), 0), "nothing to excuse: {body}");
 }

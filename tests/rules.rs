@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use plimsoll::engine::{self, Operation, Request};
-use plimsoll::facts::{Fact, NamespaceFacts};
+use plimsoll::facts::{Fact, NamespaceFacts, Owner};
 use plimsoll::manifest;
 use plimsoll::object::{Kind, Object};
 use plimsoll::policy::{Policy, load};
@@ -45,8 +45,15 @@ fn facts(documents: &[Value]) -> NamespaceFacts {
     let mut facts = NamespaceFacts::default();
     facts.labels = Some([].into());
     for document in documents {
-        let text = document.to_string();
-        facts.insert(Fact::project(&Object::read(kind(document), &text).unwrap()).unwrap());
+        let (kind, text) = (kind(document), document.to_string());
+        let object = Object::read(kind, &text).unwrap();
+        let fact = Fact::project(&object);
+        let (name, uid) =
+            (object.display_name(), object.metadata.uid.as_deref().unwrap_or_default().to_owned());
+        facts.insert(Fact::Owner(Owner { kind, name, uid, text: text.clone() }));
+        if let Some(fact) = fact {
+            facts.insert(fact);
+        }
     }
     facts
 }

@@ -37,7 +37,7 @@ fn demo(exit: bool) -> anyhow::Result<()> {
     say("Starting Plimsoll beside it, with the shipped policies.");
     let program = std::env::current_exe()?;
     let plimsoll = Plimsoll::start(&plane, &program, &[])?;
-    plimsoll.register(&plane, &say)?;
+    plimsoll.register(&plane, &[], &say)?;
 
     story::tell(&plane, &plimsoll)?;
 

@@ -21,7 +21,8 @@ use crate::cluster::{Cluster, ListError, resource};
 use crate::object::Kind;
 use crate::policy::{Policy, load};
 
-/// The kinds that are judged: those that the chart registers.
+/// The kinds that are judged: those that the chart registers, but for Jobs and ReplicaSets, most of
+/// which are what something else in this list made.
 const JUDGED: [Kind; 7] = [
     Kind::Deployment,
     Kind::StatefulSet,

@@ -12,7 +12,7 @@ use super::request::{self, PAGE, Page, is_name, path};
 use super::{Cluster, brief};
 use crate::admission::UserInfo;
 use crate::engine::Permission;
-use crate::facts::{Fact, NamespaceFacts, Reference};
+use crate::facts::{Fact, NamespaceFacts, Owner, Reference};
 use crate::object::{Kind, Object, ReadError};
 use crate::review;
 
@@ -71,6 +71,8 @@ impl Cluster {
                 Reference::Object(kind, name) => facts.remove(*kind, name),
                 Reference::All(Kind::Namespace) => facts.remove(Kind::Namespace, namespace),
                 Reference::All(kind) => facts.clear(*kind),
+                // Nobody watches these, so there is nothing old to forget.
+                Reference::Owner(..) => {}
             }
             for fact in found {
                 facts.insert(fact);
@@ -81,7 +83,7 @@ impl Cluster {
 
     async fn read_reference(&self, namespace: &str, reference: &Reference) -> Result<Vec<Fact>, LiveError> {
         let (kind, name) = match reference {
-            Reference::Object(kind, name) => (*kind, Some(name.as_str())),
+            Reference::Object(kind, name) | Reference::Owner(kind, name) => (*kind, Some(name.as_str())),
             Reference::All(Kind::Namespace) => (Kind::Namespace, Some(namespace)),
             Reference::All(kind) => (*kind, None),
         };
@@ -95,7 +97,11 @@ impl Cluster {
         let what = || format!("{kind} {namespace}/{name}");
         let answer = request::get(self.client(), &path, name).await;
         let text = answer.map_err(|source| LiveError::Failed { what: what(), source })?;
-        let fact = text.map(|text| read(kind, &text, what)).transpose()?.flatten();
+        let read = |text: String| match reference {
+            Reference::Owner(..) => read_owner(kind, text, what).map(Some),
+            _ => read(kind, &text, what),
+        };
+        let fact = text.map(read).transpose()?.flatten();
         Ok(fact.into_iter().collect())
     }
 
@@ -160,6 +166,14 @@ fn read(kind: Kind, text: &str, what: impl Fn() -> String) -> Result<Option<Fact
     Ok(Fact::project(&object))
 }
 
+fn read_owner(kind: Kind, text: String, what: impl Fn() -> String) -> Result<Fact, LiveError> {
+    let object =
+        Object::read(kind, &text).map_err(|source| LiveError::Unreadable { what: what(), source })?;
+    let uid = object.metadata.uid.as_deref().unwrap_or_default().to_owned();
+    let name = object.display_name();
+    Ok(Fact::Owner(Owner { kind, name, uid, text }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +202,17 @@ mod tests {
         let asked = asked.lock().unwrap();
         assert_eq!(asked.len(), 1);
         assert_eq!(asked[0].0, "/api/v1/namespaces/shop/persistentvolumeclaims/gone");
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_read_as_a_whole() {
+        let text = r#"{"metadata":{"name":"tick","uid":"u"},"spec":{"schedule":"0 * * * *"}}"#;
+        let (cluster, asked) = scripted(vec![(200, text.to_owned())]);
+        let references = BTreeSet::from([Reference::Owner(Kind::CronJob, "tick".to_owned())]);
+        let read = cluster.read_live("shop", &references, &NamespaceFacts::default(), BUDGET).await.unwrap();
+        let owner = read.owner(Kind::CronJob, "tick").unwrap();
+        assert_eq!((owner.uid.as_str(), owner.text.as_str()), ("u", text));
+        assert_eq!(asked.lock().unwrap()[0].0, "/apis/batch/v1/namespaces/shop/cronjobs/tick");
     }
 
     #[tokio::test]

@@ -63,14 +63,16 @@ impl Subjects {
         let (object, old) = (&request.object, request.old.as_ref());
         let new_annotations = annotations(object);
         let old_annotations = old.map(annotations).unwrap_or_default();
-        let old_fact = old.and_then(Fact::project);
+        // How many pods a ReplicaSet runs is its controller's business, which is judged for it.
+        let is_managed = request.kind == Kind::ReplicaSet && object.metadata.controller().is_some();
+        let project = |object| if is_managed { None } else { Fact::project(object) };
+        let old_fact = old.and_then(project);
         let previous_replicas = match &old_fact {
             Some(Fact::Workload(workload)) => Some(workload.replicas),
             _ => None,
         };
         let mut missing = BTreeSet::new();
         let judged_at = scaled_object(request, facts, &mut missing);
-        let belongs_to_another = judged_at.is_some() || belongs_to_another(request, facts, &mut missing);
         let same_spec = old.is_some_and(|old| same(old.spec_text(), object.spec_text()));
         Self {
             subject: subject(request, object.display_name()),
@@ -82,12 +84,12 @@ impl Subjects {
                 && request.kind != Kind::Namespace,
             annotations: new_annotations,
             old_annotations,
-            new: Fact::project(object),
+            new: project(object),
             old: old_fact,
             previous_replicas,
             created: None,
             is_scale: false,
-            belongs_to_another,
+            belongs_to_another: judged_at.is_some(),
             judged_at,
             missing,
         }
@@ -118,33 +120,10 @@ impl Subjects {
             previous_replicas: before,
             is_metadata_only: before == Some(replicas),
             is_scale: true,
-            belongs_to_another: false,
+            belongs_to_another: known.is_some_and(|workload| workload.is_managed),
             judged_at: None,
             missing: if is_current { BTreeSet::new() } else { BTreeSet::from([reference]) },
         }
-    }
-}
-
-/// Whether the object is a ReplicaSet of a Deployment that is there with that uid, or a Job that
-/// names a controller. Anybody can write an owner reference, so the Deployment has to be there; a
-/// Job runs once, and what it may look like was judged at its CronJob.
-fn belongs_to_another(
-    request: &Request<'_>,
-    facts: &NamespaceFacts,
-    missing: &mut BTreeSet<Reference>,
-) -> bool {
-    let Some(owner) = request.object.metadata.controller() else { return false };
-    match request.kind {
-        Kind::Job => true,
-        Kind::ReplicaSet if &*owner.kind == "Deployment" => {
-            let known = facts.workload(Kind::Deployment, &owner.name);
-            let is_there = known.is_some_and(|deployment| *deployment.uid == *owner.uid);
-            if !is_there {
-                missing.insert(Reference::Object(Kind::Deployment, owner.name.to_string()));
-            }
-            is_there
-        }
-        _ => false,
     }
 }
 

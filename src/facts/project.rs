@@ -33,7 +33,7 @@ impl Fact {
                 access_modes: spec.access_modes.iter().map(ToString::to_string).collect(),
             }),
             Body::Namespace => Self::Namespace(owned(&object.metadata.labels)),
-            Body::CronJob(_) | Body::Scale(_) | Body::Workload(_) => return None,
+            Body::CronJob(_) | Body::Pod(_) | Body::Scale(_) | Body::Workload(_) => return None,
         })
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Count, LabelSelector, PodTemplate, Text, nullable};
 
-/// The spec of a Deployment, StatefulSet, DaemonSet, ReplicaSet or Job.
+/// The spec of a Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController or Job.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload<'a> {

@@ -127,11 +127,10 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// The pods that the object makes.
+    /// The pods that the object makes, or the one that it is.
     pub fn pods(&self) -> Option<Pods<'c>> {
-        let (template, path) = self.object.pod_template()?;
-        let pointer = format!("/{}/spec", path.replace('.', "/"));
-        Some(Pods { spec: &template.spec, path: format!("{path}.spec"), pointer })
+        let (spec, path) = self.object.pod_spec()?;
+        Some(Pods { spec, path: path.to_owned(), pointer: format!("/{}", path.replace('.', "/")) })
     }
 
     /// The workload that the object is, or that a scale request changes, as it would be.

@@ -52,38 +52,29 @@ impl Rule for ReadOnlyRootFilesystem {
 
 impl Check for Parameters {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
-        let Some((template, path)) = context.object.pod_template() else { return };
-        if template.spec.is_windows() {
-            return;
-        }
-        let pod = format!("/{}/spec", path.replace('.', "/"));
-        for (kind, index, container) in template.spec.containers() {
-            let read_only = container.security_context.read_only_root_filesystem;
+        let Some(pods) = context.pods().filter(|pods| !pods.spec.is_windows()) else { return };
+        for place in pods.containers() {
+            let (name, read_only) =
+                (&place.container.name, place.container.security_context.read_only_root_filesystem);
             if read_only == Some(true) {
                 continue;
             }
-            let (list, name) = (kind.field(), &container.name);
-            let field = format!("{path}.spec.{list}[{name}].securityContext.readOnlyRootFilesystem");
-            let mut finding = context.finding(NAME, field);
-            finding.place = format!("container {name}");
-            finding.container = Some(name.to_string());
+            let mut finding =
+                context.container_finding(NAME, &place, "securityContext.readOnlyRootFilesystem");
             finding.observed = read_only.map_or("unset", |_| "false").to_owned();
             finding.required = "true".to_owned();
             finding.says = format!("lets container {name} write its root filesystem");
             finding.needs = "readOnlyRootFilesystem: true".to_owned();
             finding.remedy =
                 "Set readOnlyRootFilesystem: true, and mount an emptyDir with a sizeLimit at /tmp".to_owned();
-            let tmp = Tmp::of(&template.spec, container);
+            let tmp = Tmp::of(pods.spec, place.container);
             // Together or not at all: nothing can make these two writable.
             if read_only.is_none() && !matches!(tmp, Tmp::Device | Tmp::ReadOnly) {
-                let pointer = format!("{pod}/{list}/{index}");
-                finding.fix.push(Edit::SetBoolean(
-                    format!("{pointer}/securityContext/readOnlyRootFilesystem"),
-                    true,
-                ));
+                let field = format!("{}/securityContext/readOnlyRootFilesystem", place.pointer);
+                finding.fix.push(Edit::SetBoolean(field, true));
                 if tmp == Tmp::Absent {
-                    let size_limit = self.tmp_size_limit.0.clone();
-                    finding.fix.push(Edit::MountTmp { container: pointer, pod: pod.clone(), size_limit });
+                    let (pod, size_limit) = (pods.pointer.clone(), self.tmp_size_limit.0.clone());
+                    finding.fix.push(Edit::MountTmp { container: place.pointer, pod, size_limit });
                 }
             }
             findings.push(finding);

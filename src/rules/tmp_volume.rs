@@ -123,23 +123,17 @@ impl Rule for TmpVolume {
 
 impl Check for Parameters {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
-        let Some((template, path)) = context.object.pod_template() else { return };
-        if template.spec.is_windows() {
-            return;
-        }
-        let pod = format!("/{}/spec", path.replace('.', "/"));
-        for (kind, index, container) in template.spec.containers() {
-            if container.security_context.read_only_root_filesystem != Some(true) {
+        let Some(pods) = context.pods().filter(|pods| !pods.spec.is_windows()) else { return };
+        for place in pods.containers() {
+            if place.container.security_context.read_only_root_filesystem != Some(true) {
                 continue;
             }
-            let tmp = Tmp::of(&template.spec, container);
+            let tmp = Tmp::of(pods.spec, place.container);
             if tmp == Tmp::Bounded {
                 continue;
             }
-            let (list, name) = (kind.field(), &container.name);
-            let mut finding = context.finding(NAME, format!("{path}.spec.{list}[{name}].volumeMounts"));
-            finding.place = format!("container {name}");
-            finding.container = Some(name.to_string());
+            let name = &place.container.name;
+            let mut finding = context.container_finding(NAME, &place, "volumeMounts");
             finding.required = "an emptyDir with a sizeLimit".to_owned();
             finding.needs = "an emptyDir with a sizeLimit at /tmp".to_owned();
             finding.remedy = "Mount one there".to_owned();
@@ -178,9 +172,8 @@ impl Check for Parameters {
                 "Set sizeLimit on the emptyDir".clone_into(&mut finding.remedy);
             }
             if tmp == Tmp::Absent {
-                let container = format!("{pod}/{list}/{index}");
-                let size_limit = self.size_limit.0.clone();
-                finding.fix.push(Edit::MountTmp { container, pod: pod.clone(), size_limit });
+                let (pod, size_limit) = (pods.pointer.clone(), self.size_limit.0.clone());
+                finding.fix.push(Edit::MountTmp { container: place.pointer, pod, size_limit });
             }
             findings.push(finding);
         }

@@ -47,12 +47,19 @@ impl Plimsoll {
         Ok(plimsoll)
     }
 
-    /// Registers it with the apiserver and waits until both webhooks are called.
-    pub(crate) fn register(&self, plane: &ControlPlane, progress: &dyn Fn(&str)) -> anyhow::Result<()> {
+    /// Registers it with the apiserver, by the chart with these values beside the URL, and waits until
+    /// both webhooks are called.
+    pub(crate) fn register(
+        &self,
+        plane: &ControlPlane,
+        values: &[&str],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<()> {
         let url = format!("webhook.url=https://127.0.0.1:{}", self.port);
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/plimsoll");
         let mut template = std::process::Command::new(helm(&progress)?);
-        let rendered = template.args(["template", "plimsoll", chart, "--set", &url]).output()?;
+        template.args(["template", "plimsoll", chart, "--set", &url]);
+        let rendered = template.args(values.iter().flat_map(|value| ["--set", value])).output()?;
         if !rendered.status.success() {
             bail!("helm template failed: {}", String::from_utf8_lossy(&rendered.stderr));
         }

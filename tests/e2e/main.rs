@@ -16,6 +16,7 @@ mod controlplane;
 mod availability;
 mod doctor;
 mod existing;
+mod owned;
 mod scan;
 mod schedules;
 mod stability;
@@ -49,7 +50,7 @@ fn stage() -> &'static Stage {
         let more = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/policies");
         let args = ["--policies", shipped, more];
         let plimsoll = Plimsoll::start(plane, program, &args).expect("Plimsoll starts");
-        plimsoll.register(plane, &say).expect("the apiserver calls Plimsoll");
+        plimsoll.register(plane, &["webhook.pods=true"], &say).expect("the apiserver calls Plimsoll");
         Stage { plane, plimsoll }
     })
 }
