@@ -21,6 +21,20 @@ use plimsoll::verdict::{State, Verdict};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+/// A Deployment around a pod spec.
+fn deployment(name: &str, pod: &Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "x"}},
+            "template": {"metadata": {"labels": {"app": "x"}}, "spec": pod},
+        },
+    })
+}
+
 /// Every rule about pods, filling in whatever it can.
 fn policy() -> Vec<Policy> {
     let fix = json!({"fix": true});
@@ -103,7 +117,7 @@ proptest! {
 
     #[test]
     fn filling_in_is_enough_and_adds_only(spec in pods::pod_specs()) {
-        let object = pods::deployment("web", &spec);
+        let object = deployment("web", &spec);
         let (patched, filled) = fill(&object, None);
         for operation in &filled.patch {
             prop_assert!(matches!(operation, PatchOperation::Add(_)), "{operation:?} takes something away");
@@ -128,7 +142,7 @@ proptest! {
 
     #[test]
     fn a_manifest_that_replaces_what_was_made_of_it_changes_nothing(spec in pods::pod_specs()) {
-        let object = pods::deployment("web", &spec);
+        let object = deployment("web", &spec);
         let (stored, _) = fill(&object, None);
         let (replaced, _) = fill(&object, Some(&stored));
         prop_assert_eq!(replaced, stored);
@@ -140,7 +154,7 @@ proptest! {
         newcomer in pods::pod_specs(),
         first in any::<bool>(),
     ) {
-        let manifest = pods::deployment("web", &spec);
+        let manifest = deployment("web", &spec);
         let (old, _) = fill(&manifest, None);
         // First the patch that `apply` makes of the new manifest, then all of it.
         let mut manifests = [old.clone(), manifest];
@@ -155,7 +169,7 @@ proptest! {
 
     #[test]
     fn it_changes_nothing_after_a_container_went_either(spec in pods::pod_specs(), which in any::<prop::sample::Index>()) {
-        let manifest = pods::deployment("web", &spec);
+        let manifest = deployment("web", &spec);
         let (old, _) = fill(&manifest, None);
         let mut manifests = [old.clone(), manifest];
         for object in &mut manifests {
@@ -181,7 +195,7 @@ proptest! {
         newcomer in pods::pod_specs(),
         first in any::<bool>(),
     ) {
-        let old = pods::deployment("web", &spec);
+        let old = deployment("web", &spec);
         let mut object = old.clone();
         let at = insert_newcomer(&mut object, &newcomer, first);
         let containers = pod(&mut object)["containers"].as_array_mut().unwrap();

@@ -119,10 +119,13 @@ impl<'a> PodSpec<'a> {
     }
 
     /// Whether the pods run on Windows, where Linux security fields are invalid
-    /// (`pkg/apis/core/validation`, `validateWindows`) or, with only a node selector, meaningless.
+    /// (`pkg/apis/core/validation`, `validateWindows`) or, with only a node selector, meaningless: the
+    /// kubelet itself keeps that label of its node right, and refuses pods that select another one.
     pub fn is_windows(&self) -> bool {
-        &*self.os.name == "windows"
-            || self.node_selector.get("kubernetes.io/os").is_some_and(|os| &**os == "windows")
+        match &*self.os.name {
+            "" => self.node_selector.get("kubernetes.io/os").is_some_and(|os| &**os == "windows"),
+            os => os == "windows",
+        }
     }
 
     /// Whether the pods have user namespaces of their own, in which root is nobody on the node.

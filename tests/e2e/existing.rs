@@ -1,6 +1,6 @@
 //! What was there before Plimsoll came keeps working, with a warning.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::controlplane::Run;
 use super::{SOON, Stage, deployment, stage};
@@ -99,4 +99,102 @@ fn a_namespace_does_not_leave_production_by_its_label() {
         .plane
         .kubectl("admin", &["delete", "namespace", &namespace, "--wait=false"])
         .expect_ok("deleting it");
+}
+
+/// A Deployment of two containers.
+fn shop() -> Value {
+    let mut object: Value = serde_json::from_str(&deployment("shop", Some(2), "nginx:1")).unwrap();
+    let cache = json!({"name": "cache", "image": "redis:7", "env": [{"name": "A", "value": "1"}]});
+    object["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap().push(cache);
+    object
+}
+
+/// The pods that a Deployment asks for, but for the time at which somebody restarted them.
+fn template(stage: &Stage, namespace: &str) -> Value {
+    let mut template = stage.get(namespace, "deployment", "shop")["spec"]["template"].take();
+    let annotations = template["metadata"]["annotations"].as_object_mut();
+    if let Some(restarted) = annotations.and_then(|all| all.get_mut("kubectl.kubernetes.io/restartedAt")) {
+        *restarted = "some time".into();
+    }
+    template
+}
+
+/// What each of twelve kinds of edit does to a workload that was there before is what it does where
+/// no webhook is asked: the same template, the same number of ReplicaSets.
+#[test]
+fn an_edit_of_an_old_workload_does_what_it_did() {
+    let stage = stage();
+    let namespaces = ["twin-plain", "twin"].map(|prefix| stage.plane.namespace(prefix, &[]));
+    let [plain, old] = &namespaces;
+    let manifest = shop().to_string();
+    for namespace in &namespaces {
+        let apply = ["apply", "-n", namespace, "-f", "-"];
+        stage.plane.kubectl_stdin("alice", &apply, &manifest).expect_ok("not production yet");
+        stage.wait_for_replica_set(namespace);
+    }
+    stage.plane.kubectl("admin", &["label", "namespace", old, "environment=production"]).expect_ok("a label");
+    stage.wait_until_governed(old);
+
+    let resources = r#"{"spec":{"template":{"spec":{"containers":[{"name":"cache","resources":{"requests":{"cpu":"1"}}}]}}}}"#;
+    let grace = r#"{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":7}}}}"#;
+    let port =
+        r#"[{"op":"add","path":"/spec/template/spec/containers/0/ports","value":[{"containerPort":80}]}]"#;
+    let mut replaced = shop();
+    replaced["spec"]["template"]["spec"]["containers"][1]["image"] = "redis:8".into();
+    let replaced = replaced.to_string();
+    let d = "deployment/shop";
+    let edits: [(&[&str], &str); 13] = [
+        (&["label", d, "team=a"], ""),
+        (&["annotate", d, "note=a"], ""),
+        (&["scale", d, "--replicas=3"], ""),
+        (&["rollout", "restart", d], ""),
+        (&["set", "image", d, "app=nginx:2"], ""),
+        (&["set", "env", d, "-c", "cache", "A=2"], ""),
+        (&["set", "resources", d, "-c", "app", "--limits=cpu=1"], ""),
+        (&["patch", d, "--type=strategic", "-p", resources], ""),
+        (&["patch", d, "--type=merge", "-p", grace], ""),
+        (&["patch", d, "--type=json", "-p", port], ""),
+        (&["apply", "-f", "-"], &manifest),
+        (&["replace", "-f", "-"], &replaced),
+        (&["rollout", "undo", d], ""),
+    ];
+    for (edit, input) in edits {
+        for namespace in &namespaces {
+            let args = [edit, &["-n", namespace]].concat();
+            stage.plane.kubectl_stdin("alice", &args, input).expect_ok("an edit of an old workload");
+        }
+        assert_eq!(template(stage, old), template(stage, plain), "after {edit:?}");
+        wait_until("as many ReplicaSets as without a webhook", SOON, || {
+            stage.settled_replica_sets(old, "shop") == stage.settled_replica_sets(plain, "shop")
+        });
+    }
+
+    // A new container is filled in, and its neighbours are not.
+    let added = r#"{"spec":{"template":{"spec":{"containers":[{"name":"log","image":"log:1"}]}}}}"#;
+    for namespace in &namespaces {
+        let args = ["patch", d, "--type=strategic", "-p", added, "-n", namespace];
+        stage.plane.kubectl("alice", &args).expect_ok("another container");
+    }
+    let filled = template(stage, old);
+    let mut without = filled.clone();
+    let containers = without["spec"]["containers"].as_array_mut().unwrap();
+    let log = containers.iter_mut().find(|container| container["name"] == "log").unwrap();
+    assert_eq!(log["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(log["volumeMounts"], json!([{"name": "plimsoll-tmp", "mountPath": "/tmp"}]));
+    for field in ["securityContext", "volumeMounts"] {
+        log.as_object_mut().unwrap().remove(field);
+    }
+    without["spec"].as_object_mut().unwrap().remove("volumes");
+    assert_eq!(without, template(stage, plain), "nothing else was filled in");
+
+    // A PUT of what the author has drops what was filled in, and it comes back before it is stored.
+    let mut put = stage.get(plain, "deployment", "shop");
+    let metadata = json!({"name": "shop", "labels": put["metadata"]["labels"].take()});
+    put["metadata"] = metadata;
+    let before = stage.settled_replica_sets(old, "shop");
+    let args = ["replace", "-n", old, "-f", "-"];
+    let run = stage.plane.kubectl_stdin("alice", &args, &put.to_string());
+    assert!(run.stderr.contains("for container log"), "{run}");
+    run.expect_ok("a PUT");
+    assert_eq!((template(stage, old), stage.settled_replica_sets(old, "shop")), (filled, before));
 }

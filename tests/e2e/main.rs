@@ -16,6 +16,7 @@ mod controlplane;
 mod availability;
 mod doctor;
 mod existing;
+mod hardening;
 mod owned;
 mod scan;
 mod schedules;

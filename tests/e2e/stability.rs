@@ -6,10 +6,22 @@ use super::{Stage, deployment, stage};
 
 const CLIENT_SIDE: &[&str] = &[];
 const SERVER_SIDE: &[&str] = &["--server-side"];
+/// As Argo CD and Flux apply, each under a name of its own.
+const FORCED: &[&str] = &["--server-side", "--force-conflicts", "--field-manager=argocd-controller"];
+
+/// A PUT of the manifest, which drops what is not in it.
+const REPLACE: &[&str] = &["replace"];
 
 fn apply(stage: &Stage, namespace: &str, object: &str, how: &[&str]) {
-    let args = [&["apply", "-n", namespace, "-f", "-"], how].concat();
+    let (verb, how) = if how == REPLACE { ("replace", &[][..]) } else { ("apply", how) };
+    let args = [&[verb, "-n", namespace, "-f", "-"], how].concat();
     stage.plane.kubectl_stdin("alice", &args, object).expect_ok("the same file again");
+    // An apiserver that can't make sense of them drops them all.
+    let args = ["get", "deployment", "web", "-n", namespace, "--show-managed-fields", "-o", "json"];
+    let stored = stage.plane.kubectl("admin", &args).json();
+    let managers = stored["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let authors = managers.filter(|entry| !entry["fieldsV1"]["f:spec"]["f:template"].is_null());
+    assert!(authors.count() > 0, "managedFields stay valid with {verb} {how:?}: {stored:#}");
 }
 
 /// What must stay as it is.
@@ -22,7 +34,9 @@ fn state(stage: &Stage, namespace: &str) -> (Value, Value, usize) {
 fn applied_again_changes_nothing(prefix: &str, ways: &[&[&str]]) {
     let stage = stage();
     let namespace = stage.production(prefix);
-    let object = deployment("web", None, "nginx:1");
+    // A PUT leaves no trace of what its author left out.
+    let replicas = ways.contains(&REPLACE).then_some(2);
+    let object = deployment("web", replicas, "nginx:1");
     apply(stage, &namespace, &object, ways[0]);
     stage.wait_for_replica_set(&namespace);
     let first = state(stage, &namespace);
@@ -49,6 +63,12 @@ fn by_server_side_apply() {
 fn by_one_after_the_other() {
     applied_again_changes_nothing("both-sides", &[CLIENT_SIDE, SERVER_SIDE, CLIENT_SIDE, SERVER_SIDE]);
     applied_again_changes_nothing("both-sides-too", &[SERVER_SIDE, CLIENT_SIDE, SERVER_SIDE, CLIENT_SIDE]);
+}
+
+#[test]
+fn by_force_and_by_whole_manifests() {
+    applied_again_changes_nothing("forced", &[FORCED, FORCED, CLIENT_SIDE, FORCED, SERVER_SIDE, FORCED]);
+    applied_again_changes_nothing("replaced", &[CLIENT_SIDE, REPLACE, REPLACE, FORCED, REPLACE, SERVER_SIDE]);
 }
 
 #[test]

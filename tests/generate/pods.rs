@@ -29,20 +29,6 @@ const PATHS: &[&str] = &[
 /// Names of volumes, Plimsoll's own among them.
 const VOLUMES: &[&str] = &["tmp", "plimsoll-tmp", "plimsoll-tmp-2", "plimsoll-tmp-x", "data"];
 
-/// A Deployment around a pod spec.
-pub(crate) fn deployment(name: &str, pod: &Value) -> Value {
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "shop"},
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": {"app": "x"}},
-            "template": {"metadata": {"labels": {"app": "x"}}, "spec": pod},
-        },
-    })
-}
-
 /// Pod specs.
 pub(crate) fn pod_specs() -> impl Strategy<Value = Value> {
     let os = prop_oneof![
