@@ -2,9 +2,10 @@
 //!
 //! Values are what kubectl would send to the apiserver (YAML 1.1: `yes` is true and `0644` is 420),
 //! and every field remembers where it was written, so that a finding or an error can name the line.
-//! [`files`] finds and reads the files, [`strict`] reads a value into a type, [`nearest`] guesses
+//! [`files`] finds and reads the files, [`edit`] adds fields to them, [`strict`] reads a value into a type, [`nearest`] guesses
 //! what a misspelt name should have been.
 
+pub mod edit;
 pub mod files;
 pub mod nearest;
 mod reader;

@@ -1,5 +1,6 @@
 //! `plimsoll check`: judges manifests as admission would, with the other manifests as the cluster.
 
+mod fix;
 mod progress;
 mod source;
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
+use self::fix::Fix;
 use self::source::{Sources, pointer};
 use super::counted;
 use crate::manifest::{self, Document, ManifestError};
@@ -36,6 +38,12 @@ pub(super) struct Args {
     /// The weakest action that fails the check.
     #[arg(long, value_enum, default_value_t = FailOn::Deny)]
     fail_on: FailOn,
+    /// Write down what admission would fill in: in the files (without a value), as a diff, as patches
+    /// for kustomize, or in the manifests as they are printed. The report then goes to standard error
+    /// unless files are written.
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true,
+        default_missing_value = "in-place")]
+    fix: Option<Fix>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -76,7 +84,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for (manifest, judgement) in manifests.iter().zip(&judgements) {
         add(&mut report, &mut sources, manifest, judgement, args.fail_on);
     }
-    print(&report, args.output)?;
+    let mut aside = false;
+    if let Some(how) = args.fix {
+        let fixes = fix::fixes(how, &files, &manifests, &judgements);
+        for error in &fixes.errors {
+            let text = files.iter().find(|(name, _)| **name == *error.file);
+            report.errors.push(sources.problem(error, text.map_or("", |(_, text)| text)));
+        }
+        fixes.write()?;
+        aside = how.prints(&files);
+    }
+    print(&report, args.output, aside)?;
     Ok(match (report.errors.is_empty(), report.summary.failing) {
         (false, _) => ExitCode::from(super::FAILED),
         (true, 0) => ExitCode::SUCCESS,
@@ -120,12 +138,16 @@ fn add(
     }
 }
 
-fn print(report: &Report, output: Output) -> io::Result<()> {
+/// Prints the report; `aside` leaves standard output to manifests.
+fn print(report: &Report, output: Output, aside: bool) -> io::Result<()> {
     let text = report.render(output);
-    let written = match output {
-        // It knows about terminals, NO_COLOR and CLICOLOR_FORCE.
-        Output::Text => anstream::stdout().write_all(text.as_bytes()),
-        _ => io::stdout().write_all(text.as_bytes()),
+    let text = text.as_bytes();
+    let written = match (output, aside) {
+        // These know about terminals, NO_COLOR and CLICOLOR_FORCE.
+        (Output::Text, false) => anstream::stdout().write_all(text),
+        (Output::Text, true) => anstream::stderr().write_all(text),
+        (_, false) => io::stdout().write_all(text),
+        (_, true) => io::stderr().write_all(text),
     };
     match written {
         // Whoever reads has seen enough; the exit code still says what was found.

@@ -247,7 +247,7 @@ impl Report {
             (summary.waived, "waived", "waived"),
             (summary.filled_in, "filled in", "filled in"),
             (summary.recorded, "only recorded", "only recorded"),
-            (self.errors.len(), "can't be read", "can't be read"),
+            (self.errors.len(), "error", "errors"),
         ];
         let parts: Vec<String> = parts
             .into_iter()
