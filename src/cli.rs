@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod scan;
 mod serve;
+mod test;
 mod waivers;
 
 use std::ffi::OsString;
@@ -34,6 +35,8 @@ enum Command {
     Check(check::Args),
     /// Judge what is in a cluster. Exits with 1 if there are findings, 2 if something can't be read.
     Scan(scan::Args),
+    /// Test policies. Exits with 1 if a case fails, 2 if something can't be read.
+    Test(test::Args),
     /// List the waivers of a cluster or of manifests, by their end.
     Waivers(waivers::Args),
     /// Check a live installation. Exits with 1 if there is a problem, 2 if it can't be looked at.
@@ -65,6 +68,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
         Command::Scan(args) => scan::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Waivers(args) => waivers::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),

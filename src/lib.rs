@@ -12,7 +12,7 @@
 //!
 //! [`cluster`] keeps the facts true and confirms them, [`availability`] is the arithmetic of how many
 //! pods run, [`manifest`] reads what people write and [`offline`] judges it without a cluster,
-//! [`metrics`] counts, and [`cli`] wires it all up.
+//! [`suite`] tests policies, [`metrics`] counts, and [`cli`] wires it all up.
 //! Only `server`, `cluster`, `audit` and `cli` do I/O; the engine is the same for every door.
 
 pub mod admission;
@@ -31,5 +31,6 @@ pub mod render;
 pub mod review;
 pub mod rules;
 pub mod server;
+pub mod suite;
 pub mod verdict;
 pub mod waiver;

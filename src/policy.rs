@@ -8,6 +8,7 @@ pub mod document;
 pub mod load;
 mod matching;
 pub mod reload;
+pub mod schema;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::nullable;
@@ -19,7 +20,7 @@ pub struct LabelSelector {
 }
 
 /// One requirement of a selector.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct LabelSelectorRequirement {
     /// The label's key.
     pub key: String,
@@ -31,7 +32,7 @@ pub struct LabelSelectorRequirement {
 }
 
 /// `metav1.LabelSelectorOperator`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names are Kubernetes' own")]
 pub enum Operator {
     DoesNotExist,

@@ -1,9 +1,11 @@
 //! `InvariantPolicy` as people write it: one type for files and the custom resource.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_json::{Map, Value};
@@ -17,9 +19,11 @@ use crate::waiver::{Allow, RequiredField};
 pub const API_VERSION: &str = "plimsoll.dev/v1alpha1";
 /// The `kind` of policies.
 pub const KIND: &str = "InvariantPolicy";
+/// The `kind` of tests of policies, which may lie beside them.
+pub const TEST_KIND: &str = "PolicyTest";
 
 /// The document.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Document {
     /// [`API_VERSION`]
@@ -36,14 +40,14 @@ pub struct Document {
 }
 
 /// A policy's metadata.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Metadata {
     /// The policy's name, as messages quote it.
     pub name: String,
 }
 
 /// The policy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// Which objects.
@@ -113,8 +117,22 @@ impl<'de> Deserialize<'de> for PolicyAction {
     }
 }
 
+impl JsonSchema for PolicyAction {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": ["Deny", "Warn", "Audit", "Off"]})
+    }
+}
+
 /// Which objects.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Match {
     /// Namespaces by label.
@@ -133,7 +151,7 @@ pub struct Match {
 
 /// A label selector. Unlike one in an object, which may be from a newer apiserver, it has no fields
 /// that we don't know.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Selector {
     /// Labels that must be there with these values.
@@ -151,7 +169,7 @@ impl From<Selector> for LabelSelector {
 }
 
 /// What an UPDATE of what was already so meets.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 pub enum OnUpdate {
     /// It is judged as if it were new.
     Enforce,
@@ -161,7 +179,7 @@ pub enum OnUpdate {
 }
 
 /// Identities that are neither judged nor filled in.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exempt {
     /// User names.
@@ -173,7 +191,7 @@ pub struct Exempt {
 }
 
 /// What must run once.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Singletons {
     /// Whether teams may declare their own by annotation.
@@ -185,7 +203,7 @@ pub struct Singletons {
 }
 
 /// A workload that must run once.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SingletonWorkload {
     /// Deployment, StatefulSet or ReplicaSet.
@@ -202,7 +220,7 @@ pub struct SingletonWorkload {
 }
 
 /// The kinds that can be singletons.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[allow(missing_docs, reason = "the names are Kubernetes' own")]
 pub enum WorkloadKind {
     Deployment,
@@ -211,7 +229,7 @@ pub enum WorkloadKind {
 }
 
 /// What waivers must look like.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Waivers {
     /// Which rules may be waived.
@@ -245,7 +263,7 @@ impl Default for Waivers {
 }
 
 /// A waiver for an object that a team can't annotate.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// The rule.
@@ -288,5 +306,19 @@ impl<'de> Deserialize<'de> for PolicyDuration {
         }
 
         deserializer.deserialize_str(DurationVisitor)
+    }
+}
+
+impl JsonSchema for PolicyDuration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
     }
 }

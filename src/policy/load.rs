@@ -91,7 +91,10 @@ pub fn from_texts(files: &[(String, String)]) -> Result<Vec<Policy>, LoadError> 
                 continue;
             }
         };
-        for document in documents {
+        // Tests may lie beside what they test.
+        let is_policy =
+            |found: &manifest::Document| found.value.get("kind") != Some(&document::TEST_KIND.into());
+        for document in documents.into_iter().filter(is_policy) {
             match compile(&document) {
                 Ok(policy) => match named.insert(policy.name.clone(), name.clone()) {
                     Some(other) => {

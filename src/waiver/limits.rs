@@ -1,7 +1,9 @@
 //! What policies demand of waivers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_json::Value;
@@ -63,8 +65,25 @@ impl<'de> Deserialize<'de> for Allow {
     }
 }
 
+impl JsonSchema for Allow {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Allow".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "string", "enum": ["All", "None"]},
+            {"type": "array", "items": {"type": "string"}},
+        ]})
+    }
+}
+
 /// What a waiver must say.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "they are the waiver's own fields")]
 pub enum RequiredField {
