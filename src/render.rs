@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod page;
+pub mod reference;
 pub mod report;
 
 use crate::admission::StatusCause;

@@ -4,8 +4,10 @@
 
 use std::path::Path;
 
-use plimsoll::render::page;
+use plimsoll::manifest::{self, files};
+use plimsoll::policy::schema;
 use plimsoll::render::report::Report;
+use plimsoll::render::{page, reference};
 use plimsoll::rules::RULES;
 
 #[test]
@@ -49,6 +51,47 @@ fn the_readme_lists_the_rules() {
 fn the_schemas_are_what_the_types_say() {
     let report = schemars::schema_for!(Report);
     generated("docs/schemas/report.json", &format!("{:#}\n", report.to_value()));
+    generated("docs/schemas/policy.json", &format!("{:#}\n", schema::policy()));
+    generated("docs/schemas/policy-test.json", &format!("{:#}\n", schema::test()));
+}
+
+#[test]
+fn the_policy_reference_is_what_the_schema_says() {
+    generated("docs/policy-reference.md", &reference::policy(&schema::policy()));
+}
+
+#[test]
+fn what_is_shipped_is_valid_by_the_schemas() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let validator = |schema| jsonschema::validator_for(&schema).unwrap();
+    let (policies, tests) = (validator(schema::policy()), validator(schema::test()));
+    let mut seen = [0, 0];
+    for (name, text) in files::collect(&[root.join("policies")]).unwrap() {
+        for document in manifest::parse(&name, &text).unwrap() {
+            let is_test = document.value["kind"] == "PolicyTest";
+            seen[usize::from(is_test)] += 1;
+            let schema = if is_test { &tests } else { &policies };
+            let errors: Vec<String> = schema
+                .iter_errors(&document.value)
+                .map(|error| format!("{error} at {}", error.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{name}: {errors:#?}");
+        }
+    }
+    assert!(seen[0] >= 6 && seen[1] >= 2, "{seen:?}");
+    let wrong = "{apiVersion: plimsoll.dev/v1alpha1, kind: InvariantPolicy, metadata: {name: p}, spec: {rules: {min-replicas: {minimun: 2}}}}";
+    assert!(!policies.is_valid(&manifest::parse("p", wrong).unwrap()[0].value), "a typing error is found");
+}
+
+#[test]
+fn the_table_of_contents_leads_somewhere() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let contents = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let links: Vec<_> = contents.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(links.len() > 10);
+    for link in links {
+        assert!(folder.join(link).exists(), "docs/README.md: {link} is gone");
+    }
 }
 
 /// Holds a file to what it is made from, or makes it.
