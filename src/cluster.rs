@@ -6,6 +6,7 @@
 //! an admission review does.
 
 mod authorize;
+mod events;
 mod inspect;
 mod list;
 mod live;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use thiserror::Error;
 
+pub use events::{Events, Notice, Reason, Regarding};
 pub use inspect::InspectError;
 pub use list::{ListError, Snapshot, identify, resource};
 pub use live::LiveError;

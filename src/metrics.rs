@@ -75,12 +75,40 @@ impl Shed {
     }
 }
 
+/// What became of an Event that was to be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EventOutcome {
+    /// Too many others waited.
+    Dropped,
+    /// The API server didn't take it.
+    Failed,
+    /// It was written, or counted up.
+    Written,
+}
+
+impl EventOutcome {
+    const ALL: [Self; 3] = [Self::Dropped, Self::Failed, Self::Written];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+            Self::Written => "written",
+        }
+    }
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct AdmissionLabels {
     operation: &'static str,
     kind: &'static str,
     decision: &'static str,
     dry_run: bool,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct EventLabels {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -101,8 +129,19 @@ struct ListenerLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct LiveReadLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ShedLabels {
     reason: &'static str,
+}
+
+impl LiveReadLabels {
+    fn of(answered: bool) -> Self {
+        Self { outcome: if answered { "answered" } else { "failed" } }
+    }
 }
 
 /// The metrics of one process. Share it in an `Arc`; all its methods are cheap but
@@ -121,6 +160,8 @@ pub struct Metrics {
     cache_objects: Family<KindLabels, Gauge>,
     cache_last_event: Family<KindLabels, Gauge>,
     audit_write_errors: Counter,
+    events: Family<EventLabels, Counter>,
+    live_reads: Family<LiveReadLabels, Counter>,
     handshake_failures: Counter,
     shed: Family<ShedLabels, Counter>,
     panics: Counter,
@@ -141,12 +182,21 @@ impl Metrics {
             cache_objects: Family::default(),
             cache_last_event: Family::default(),
             audit_write_errors: Counter::default(),
+            events: Family::default(),
+            live_reads: Family::default(),
             handshake_failures: Counter::default(),
             shed: Family::default(),
             panics: Counter::default(),
             connections: Family::default(),
         };
         metrics.register(version);
+        for outcome in EventOutcome::ALL {
+            // Zeros from the start: a rate needs something to rise from.
+            drop(metrics.events.get_or_create(&EventLabels { outcome: outcome.as_str() }));
+        }
+        for outcome in [true, false] {
+            drop(metrics.live_reads.get_or_create(&LiveReadLabels::of(outcome)));
+        }
         metrics
     }
 
@@ -189,6 +239,13 @@ impl Metrics {
         );
         let audit = self.audit_write_errors.clone();
         r.register("audit_write_errors", "Audit records that could not be written", audit);
+        r.register("events", "Kubernetes Events by what became of them", self.events.clone());
+        let reads = self.live_reads.clone();
+        r.register(
+            "live_reads",
+            "Times that the cluster was asked to confirm what a verdict rests on",
+            reads,
+        );
         r.register("handshake_failures", "TLS handshakes that failed", self.handshake_failures.clone());
         r.register("requests_shed", "Requests and connections turned away unjudged", self.shed.clone());
         r.register("panics", "Requests answered with an error because of a bug", self.panics.clone());
@@ -250,6 +307,16 @@ impl Metrics {
         self.audit_write_errors.inc();
     }
 
+    /// What became of a Kubernetes Event.
+    pub fn event(&self, outcome: EventOutcome) {
+        self.events.get_or_create(&EventLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// The cluster was asked to confirm facts, and answered in time or didn't.
+    pub fn live_read(&self, answered: bool) {
+        self.live_reads.get_or_create(&LiveReadLabels::of(answered)).inc();
+    }
+
     /// A TLS handshake failed, by error or by timeout.
     pub fn handshake_failed(&self) {
         self.handshake_failures.inc();
@@ -309,6 +376,7 @@ mod tests {
         metrics.cache_objects("Deployment", 3);
         metrics.cache_event("Deployment", 5);
         metrics.audit_write_failed();
+        metrics.event(EventOutcome::Written);
         metrics.shed(Shed::Reviews);
         metrics.connection_opened("webhook");
         let text = metrics.encode();
@@ -323,6 +391,9 @@ mod tests {
             r#"plimsoll_cache_objects{kind="Deployment"} 3"#,
             r#"plimsoll_cache_last_event_timestamp_seconds{kind="Deployment"} 5"#,
             "plimsoll_audit_write_errors_total 1",
+            r#"plimsoll_events_total{outcome="dropped"} 0"#,
+            r#"plimsoll_live_reads_total{outcome="failed"} 0"#,
+            r#"plimsoll_events_total{outcome="written"} 1"#,
             "plimsoll_handshake_failures_total 0",
             r#"plimsoll_requests_shed_total{reason="reviews"} 1"#,
             "plimsoll_panics_total 0",

@@ -85,6 +85,12 @@ pub trait Live: Send + Sync {
     ) -> BoxFuture<'a, Permission>;
 }
 
+/// Hears of every decision that was recorded. It neither waits nor fails: an answer is due.
+pub trait Witness: Send + Sync {
+    /// One decision; `uid` is the object's, if it exists.
+    fn decided(&self, record: &Record, uid: Option<&str>);
+}
+
 /// A live read failed or took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read from the cluster: {0}")]
@@ -114,6 +120,8 @@ pub struct Reviewer {
     pub audit_failure: AuditFailure,
     /// This replica's name, for records.
     pub instance: String,
+    /// Who else hears of decisions.
+    pub witness: Option<Arc<dyn Witness>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -147,6 +155,9 @@ impl Reviewer {
                 // What was not filled in is the validating webhook's to record.
                 let is_told = phase == Phase::Validate || !verdict.patch.is_empty();
                 let recorded = !is_told || self.record(&record, deadline).await;
+                if phase == Phase::Validate {
+                    self.tell(&record, &subject);
+                }
                 if !recorded && self.audit_failure == AuditFailure::Deny && only_waived(&verdict) {
                     let message = "a waiver lets this in, but the decision could not be recorded";
                     deny(&mut response, message.to_owned());
@@ -157,6 +168,9 @@ impl Reviewer {
                 let message = format!("the object can't be read: {}", render::sanitise(&error.to_string()));
                 let record = record::unreadable(&request, operation, &error, &message, &self.instance);
                 self.record(&record, deadline).await;
+                if let Some(witness) = &self.witness {
+                    witness.decided(&record, None);
+                }
                 deny(&mut response, message);
             }
             Ok(None) | Err(_) => {}
@@ -199,7 +213,9 @@ impl Reviewer {
                 return Ok(outcome.verdict);
             }
             let within = end.saturating_duration_since(Instant::now());
-            match live.read(request.namespace, &references, &facts, within).await {
+            let read = live.read(request.namespace, &references, &facts, within).await;
+            self.metrics.live_read(read.is_ok());
+            match read {
                 Ok(fresh) => facts = Arc::new(fresh),
                 Err(error) => {
                     warn!(%error, namespace = request.namespace, "Facts could not be confirmed.");
@@ -278,6 +294,15 @@ impl Reviewer {
         } else if !verdict.allowed() {
             response.allowed = false;
             response.status = Some(Status::forbidden(render::denial(verdict), render::causes(verdict)));
+        }
+    }
+
+    /// Tells the witness. What is about to be created has a uid already, but may never exist.
+    fn tell(&self, record: &Record, subject: &engine::Request<'_>) {
+        let exists = subject.operation != Operation::Create;
+        let uid = subject.object.metadata.uid.as_deref().filter(|_| exists);
+        if let Some(witness) = &self.witness {
+            witness.decided(record, uid);
         }
     }
 

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on is to fail loudly")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use plimsoll::manifest::{self, files};
+use plimsoll::metrics::{EventOutcome, Metrics, Shed};
 use plimsoll::policy::schema;
 use plimsoll::render::report::Report;
 use plimsoll::render::{page, reference};
@@ -103,4 +105,51 @@ fn generated(name: &str, text: &str) {
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(written == text, "{name} is stale: run UPDATE_DOCS=1 cargo test --test docs");
+}
+
+/// The names of Plimsoll's metrics in a text.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("plimsoll_")).map(str::to_owned).collect()
+}
+
+/// Every metric that a server can have, by the names that Prometheus gives its series.
+fn metrics_served() -> BTreeSet<String> {
+    let metrics = Metrics::new("test");
+    metrics.admission("CREATE", "Deployment", "Denied", false, 0.001);
+    metrics.finding("min-replicas", "Deny", "New");
+    metrics.cache_objects("Deployment", 1);
+    metrics.cache_event("Deployment", 1);
+    metrics.event(EventOutcome::Written);
+    metrics.shed(Shed::Deadline);
+    let text = metrics.encode();
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_chart_asks_only_for_metrics_that_there_are() {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/plimsoll/files");
+    let mut served = metrics_served();
+    // Set while connections are open, which is a server's to do.
+    served.insert("plimsoll_connections".to_owned());
+    for name in ["alerts.yaml", "dashboard.json"] {
+        let asked = metrics_in(&std::fs::read_to_string(files.join(name)).unwrap());
+        assert!(asked.len() > 5, "{name}: {asked:?}");
+        let unknown: Vec<_> = asked.difference(&served).collect();
+        assert!(unknown.is_empty(), "{name} asks for {unknown:?}, which no server has");
+    }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md")).unwrap();
+    let documented = metrics_in(&page);
+    let base = |name: &String| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+    };
+    let missing: Vec<_> =
+        metrics_served().iter().map(base).filter(|name| !documented.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/operating.md lacks {missing:?}");
 }

@@ -38,6 +38,7 @@ fn reviewer() -> Arc<Reviewer> {
         audit: AuditLog::open(settings).unwrap(),
         audit_failure: AuditFailure::Allow,
         instance: "test".to_owned(),
+        witness: None,
         metrics: Arc::new(Metrics::new("test")),
     })
 }

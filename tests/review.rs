@@ -81,6 +81,7 @@ fn answer(cached: NamespaceFacts, truth: Option<NamespaceFacts>, request: &Value
         audit: AuditLog::open(settings).unwrap(),
         audit_failure: AuditFailure::Allow,
         instance: "test".to_owned(),
+        witness: None,
         metrics: Arc::new(Metrics::new("test")),
     });
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});

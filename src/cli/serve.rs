@@ -17,11 +17,11 @@ use tracing_subscriber::EnvFilter;
 use self::trust::{Served, Shared};
 use crate::audit::{self, AuditLog};
 use crate::cluster::secret::SharedSecret;
-use crate::cluster::{Cluster, Watches, Webhooks};
+use crate::cluster::{Cluster, Events, Watches, Webhooks};
 use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::policy::reload::{POLL, Policies};
-use crate::review::{AuditFailure, Live, Reviewer};
+use crate::review::{AuditFailure, Live, Reviewer, Witness};
 use crate::server::{self, Certificate, CertificateSource, Health, Server, Signals};
 
 /// What is logged unless RUST_LOG says otherwise. kube reports every connection that fails as an error;
@@ -72,6 +72,9 @@ pub(super) struct Args {
     /// What becomes of a request that only a waiver lets in when the audit log can't be written.
     #[arg(long, value_enum, default_value_t = AuditFailure::Allow)]
     audit_failure: AuditFailure,
+    /// Write no Kubernetes Events about denials and emergency waivers.
+    #[arg(long)]
+    no_events: bool,
     /// How long to go on serving after SIGTERM, in seconds, until every apiserver has noticed.
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     drain_seconds: u64,
@@ -157,6 +160,13 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         std::future::pending::<()>().await;
     });
 
+    // Held to the end: the task ends with its last queue.
+    let events = cluster.as_ref().filter(|_| !args.no_events).map(|cluster| {
+        let (events, writer) = Events::new(cluster, &instance, &metrics);
+        background.spawn(writer);
+        events
+    });
+    let witness = events.clone().map(|events| Arc::new(events) as Arc<dyn Witness>);
     let live = cluster.map(|cluster| Arc::new(cluster) as Arc<dyn Live>);
     let reviewer = Reviewer {
         policies,
@@ -165,6 +175,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         audit: audit.clone(),
         audit_failure: args.audit_failure,
         instance,
+        witness,
         metrics: Arc::clone(&metrics),
     };
     let mut config = server::Config::new(args.listen, args.ops_listen);
@@ -178,7 +189,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         () = ended(watches.as_mut()) => Err(anyhow::anyhow!("a watch ended, which it never should")),
         Some(_) = background.join_next() => Err(anyhow::anyhow!("a background task ended, which it never should")),
     };
-    drop(keeper);
+    drop((keeper, events));
     audit.flush_and_close(Instant::now() + LAST_LINES).await?;
     served.map(|()| ExitCode::SUCCESS)
 }

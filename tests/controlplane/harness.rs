@@ -50,6 +50,11 @@ const START: Duration = Duration::from_secs(180);
 /// would let it hang for a minute.
 const SOON: &str = "--request-timeout=5s";
 
+/// The audit policy of the plane that tests share: who wrote which workload, and what webhooks said of it.
+const WRITES: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
+    {"level": "Metadata", "verbs": ["create", "update", "patch"], "resources": [{"group": "apps", "resources": ["deployments"]}]},
+    {"level": "None"}]}"#;
+
 /// What a control plane is to be like.
 pub(crate) struct Options {
     /// Whether the built-in controllers run. Without them nothing makes ReplicaSets and Pods, and
@@ -112,7 +117,10 @@ impl ControlPlane {
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
         SHARED
-            .get_or_init(|| Self::start(Options::default()).map_err(|error| format!("{error:#}")))
+            .get_or_init(|| {
+                let options = Options { audit_policy: Some(WRITES.to_owned()), ..Options::default() };
+                Self::start(options).map_err(|error| format!("{error:#}"))
+            })
             .as_ref()
             .unwrap_or_else(|error| panic!("failed to start a control plane: {error}"))
     }

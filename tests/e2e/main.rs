@@ -13,6 +13,7 @@
 #[path = "../controlplane/harness.rs"]
 mod controlplane;
 
+mod audit;
 mod availability;
 mod doctor;
 mod existing;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::audit::AuditLog;
+use crate::audit::{self, AuditLog};
 use crate::cluster::{Observer, WATCHED, WatchError};
 use crate::metrics::Metrics;
 use crate::object::Kind;
@@ -59,10 +59,9 @@ pub(super) async fn watch_audit(audit: AuditLog, notice: Condition) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
         interval.tick().await;
-        if audit.healthy() {
-            notice.set_ready();
-        } else {
-            notice.set_not_ready("records can't be written");
+        match audit.health() {
+            audit::Health::Healthy => notice.set_ready(),
+            health => notice.set_not_ready(format!("records can't be written, {health}")),
         }
     }
 }
