@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use plimsoll::audit::{AuditLog, Settings};
+use plimsoll::audit::{AuditLog, Level, Record, Settings};
 use plimsoll::facts::{Fact, Facts};
 use plimsoll::metrics::Metrics;
 use plimsoll::policy::reload::Policies;
@@ -27,7 +27,16 @@ use tokio::time::Instant;
 /// The namespace that was recorded is labelled production.
 fn reviewer() -> Arc<Reviewer> {
     let file = tempfile::NamedTempFile::new().unwrap().into_temp_path().keep().unwrap();
-    let settings = Settings { file: Some(file), copy_to_stdout: false, ..Settings::default() };
+    reviewer_with_log(&file)
+}
+
+fn reviewer_with_log(file: &Path) -> Arc<Reviewer> {
+    let settings = Settings {
+        file: Some(file.to_owned()),
+        level: Level::All,
+        copy_to_stdout: false,
+        ..Settings::default()
+    };
     let facts = Facts::default();
     let labels = [("environment".to_owned(), "production".to_owned())].into();
     facts.update("shop", |namespace| namespace.insert(Fact::Namespace(labels)));
@@ -92,6 +101,82 @@ async fn every_recording_gets_its_answer() {
         text += &format!("{name}: {}\n", line(review, &answer));
     }
     insta::assert_snapshot!("recordings", text);
+}
+
+/// The schema of a record as it is checked in, but with no key allowed that it doesn't describe.
+fn strict_schema() -> jsonschema::Validator {
+    fn close(schema: &mut Value) {
+        if let Value::Object(keys) = schema {
+            keys.values_mut().for_each(close);
+            if keys.contains_key("properties") {
+                keys.insert("additionalProperties".to_owned(), json!(false));
+            }
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schemas/audit-record.json");
+    let mut schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    close(&mut schema);
+    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+}
+
+fn assert_valid(schema: &jsonschema::Validator, line: &str) {
+    let record: Value = serde_json::from_str(line).unwrap();
+    let errors: Vec<_> = schema.iter_errors(&record).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "docs/schemas/audit-record.json doesn't have it: {errors:#?}\n{line}");
+}
+
+#[tokio::test]
+async fn every_record_keeps_to_the_published_schema() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let reviewer = reviewer_with_log(file.path());
+    for (name, mut review) in recordings() {
+        let phase = if name.contains("-mutate-") { Phase::Mutate } else { Phase::Validate };
+        answer(&reviewer, phase, &review).await;
+        // What can't be read is denied, and recorded, too.
+        review["request"]["object"]["spec"]["replicas"] = json!("many");
+        answer(&reviewer, phase, &review).await;
+    }
+    let schema = strict_schema();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    assert!(text.lines().count() > 100, "{}", text.lines().count());
+    text.lines().for_each(|line| assert_valid(&schema, line));
+    for word in ["\"Denied\"", "\"patch\"", "\"Existing\"", "\"Fixed\"", "unreadable-object", "\"workload\""]
+    {
+        assert!(text.contains(word), "the recordings have no {word}");
+    }
+}
+
+#[test]
+fn a_record_with_every_key_keeps_to_the_schema_and_one_without_does_not() {
+    let full = json!({
+        "schema": "plimsoll.dev/audit/v1", "time": "2026-11-21T10:15:30.25Z", "uid": "u", "decision": "Denied",
+        "operation": "UPDATE", "dryRun": true, "user": {"name": "jane", "groups": ["devs"]},
+        "resource": {"group": "apps", "version": "v1", "kind": "Scale", "subresource": "scale", "namespace": "imp", "name": "api"},
+        "workload": {"kind": "Deployment", "namespace": "imp", "name": "api"}, "policies": ["production"],
+        "findings": [{"rule": "min-replicas", "action": "Deny", "state": "Waived", "path": "spec.replicas", "observed": "1",
+            "required": "2", "message": "m", "waiver": {"owner": "o", "reason": "r", "expires": "2027-01-01", "ticket": "T", "emergency": true}}],
+        "waivers": [{"annotation": "waiver.plimsoll.dev/min-replicas", "change": "Added", "authorization": "Allowed",
+            "authorizationReason": "RBAC", "waiver": {"owner": "o", "reason": "r"}}],
+        "exempt": true, "patch": [{"op": "add", "path": "/spec/replicas", "value": 2}], "durationMicros": 1, "instance": "i",
+        "truncated": {"texts": 1, "groups": 1, "policies": 1, "findings": 1, "waivers": 1, "patch": 1},
+    });
+    let record: Record = serde_json::from_value(full.clone()).unwrap();
+    let line = String::from_utf8(record.to_line()).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), full, "it is what is written");
+    let schema = strict_schema();
+    assert_valid(&schema, &line);
+    for (pointer, wrong) in
+        [("/time", json!("yesterday")), ("/decision", json!("Maybe")), ("/findings/0/state", json!("Old"))]
+    {
+        let mut broken = full.clone();
+        *broken.pointer_mut(pointer).unwrap() = wrong;
+        assert!(!schema.is_valid(&broken), "{pointer}");
+    }
+    for key in ["uid", "findings", "user"] {
+        let mut broken = full.clone();
+        broken.as_object_mut().unwrap().remove(key);
+        assert!(!schema.is_valid(&broken), "{key}");
+    }
 }
 
 /// Every pointer into a document.

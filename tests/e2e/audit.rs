@@ -90,7 +90,7 @@ fn the_api_servers_own_audit_log_says_what_plimsoll_found() {
     };
     let expected = [
         ("denied", "validate.plimsoll.dev/denied", "min-replicas"),
-        ("filled", "mutate.plimsoll.dev/fixed", "read-only-root-filesystem,tmp-volume"),
+        ("filled", "mutate.plimsoll.dev/fixed", "read-only-root-filesystem"),
         ("waived", "validate.plimsoll.dev/waived", "min-replicas by a@example.com until"),
     ];
     for (name, key, text) in expected {

@@ -26,6 +26,7 @@ fn judged(spec: &Value, live: Option<Arc<dyn Live>>, request: &Value) -> (Value,
         audit: AuditLog::open(settings).unwrap(),
         audit_failure: AuditFailure::Allow,
         instance: "test".to_owned(),
+        witness: None,
         metrics: Arc::new(Metrics::new("test")),
     });
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
