@@ -47,6 +47,8 @@ enum Command {
     Audit(audit::Args),
     /// Make certificates for development.
     Certs(certs::Args),
+    /// Print the CustomResourceDefinition of InvariantPolicy.
+    Crds,
     /// Print a completion script.
     Completions {
         /// The shell to complete in.
@@ -74,6 +76,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Certs(args) => certs::run(&args),
+        Command::Crds => crate::policy::crd::yaml().map_err(anyhow::Error::from).map(|text| {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

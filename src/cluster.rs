@@ -8,8 +8,10 @@
 mod authorize;
 mod events;
 mod inspect;
+pub mod lease;
 mod list;
 mod live;
+pub mod policies;
 mod request;
 #[cfg(test)]
 mod scripted;

@@ -2,8 +2,9 @@
 //!
 //! A policy is one `InvariantPolicy` document. [`document`] is the document as people write it,
 //! [`load`] reads files and directories of them with errors that say where, what and how to mend
-//! it, and this module holds what the engine works with.
+//! it, [`crd`] is its definition in a cluster, and this module holds what the engine works with.
 
+pub mod crd;
 pub mod document;
 pub mod load;
 mod matching;

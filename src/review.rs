@@ -8,6 +8,7 @@
 //!                                                           └─ record ── answer
 //! ```
 
+mod policy;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +145,11 @@ impl Reviewer {
             return refuse(StatusCode::BAD_REQUEST, &problem);
         };
         let mut response = Response::allow(&request.uid);
-        match subject(&request, operation) {
+        let subject = match policy::is_about_policy(&request) {
+            true => policy::fault(&request, &self.policies).map_or(Ok(None), Err),
+            false => subject(&request, operation),
+        };
+        match subject {
             Ok(Some(subject)) => {
                 let verdict = match self.verdict(phase, &subject, &request.user_info).await {
                     Ok(verdict) => verdict,
@@ -164,8 +169,14 @@ impl Reviewer {
                 }
             }
             // Mutation passes what it can't read; the validating webhook says what is wrong.
-            Err(error) if phase == Phase::Validate && self.governs(&request.namespace) => {
-                let message = format!("the object can't be read: {}", render::sanitise(&error.to_string()));
+            Err(error)
+                if phase == Phase::Validate
+                    && (policy::is_about_policy(&request) || self.governs(&request.namespace)) =>
+            {
+                let message = render::sanitise(&match policy::is_about_policy(&request) {
+                    true => format!("the policy can't be in force: {}", error.problem),
+                    false => format!("the object can't be read: {error}"),
+                });
                 let record = record::unreadable(&request, operation, &error, &message, &self.instance);
                 self.record(&record, deadline).await;
                 if let Some(witness) = &self.witness {

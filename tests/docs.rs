@@ -96,6 +96,11 @@ fn the_table_of_contents_leads_somewhere() {
     }
 }
 
+#[test]
+fn the_chart_has_the_definition_that_the_code_reads() {
+    generated("charts/plimsoll/files/crds.yaml", &plimsoll::policy::crd::yaml().unwrap());
+}
+
 /// Holds a file to what it is made from, or makes it.
 fn generated(name: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);

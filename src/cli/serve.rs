@@ -1,6 +1,7 @@
 //! `plimsoll serve`: wires the parts together and runs them.
 
 mod health;
+mod policies;
 mod trust;
 
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use tracing_subscriber::EnvFilter;
 
 use self::trust::{Served, Shared};
 use crate::audit::{self, AuditLog};
+use crate::cluster::lease::Election;
+use crate::cluster::policies::PolicyObjects;
 use crate::cluster::secret::SharedSecret;
 use crate::cluster::{Cluster, Events, Watches, Webhooks};
 use crate::facts::Facts;
@@ -127,18 +130,31 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let cluster = connect(args.kubeconfig.as_deref(), args.no_cluster).await?;
     let facts = Arc::new(Facts::default());
     let mut background = tokio::task::JoinSet::new();
-    let (mut watches, mut keeper) = (None, None);
+    let (mut watches, mut keeper, mut elections) = (None, None, None);
     if let Some(cluster) = &cluster {
         let observer = health::caches(&health, &metrics);
         watches = Some(Watches::start(cluster, &facts, &observer));
         let condition = health.condition("webhook configurations");
+        let namespace = args.namespace.unwrap_or_else(own_namespace);
+        let name = args.name.as_deref().unwrap_or("plimsoll");
         let shared = is_shared.then(|| {
-            let namespace = args.namespace.unwrap_or_else(own_namespace);
-            let name = format!("{}-certificate", args.name.as_deref().unwrap_or("plimsoll"));
-            let secret = SharedSecret::new(cluster, &namespace, &name);
+            let secret = SharedSecret::new(cluster, &namespace, &format!("{name}-certificate"));
             Shared::new(secret, names, health.notice("certificate secret"))
         });
         let served = Served { certificate: certificate.clone(), condition, shared };
+        let election =
+            Election::start(cluster, &namespace, name, format!("{instance}-{}", std::process::id()));
+        background.spawn(
+            policies::Follower {
+                objects: PolicyObjects::new(cluster),
+                policies: policies.clone(),
+                leadership: election.leadership().clone(),
+                listed: health.condition("cache invariantpolicies"),
+                notice: health.notice("watch invariantpolicies"),
+            }
+            .run(),
+        );
+        elections = Some(election);
         keeper = Some(Webhooks::new(cluster).named(args.name).keep(Arc::new(served)));
     }
 
@@ -189,7 +205,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         () = ended(watches.as_mut()) => Err(anyhow::anyhow!("a watch ended, which it never should")),
         Some(_) = background.join_next() => Err(anyhow::anyhow!("a background task ended, which it never should")),
     };
-    drop((keeper, events));
+    drop((keeper, events, elections));
     audit.flush_and_close(Instant::now() + LAST_LINES).await?;
     served.map(|()| ExitCode::SUCCESS)
 }

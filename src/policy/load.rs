@@ -14,6 +14,7 @@ use super::document::{self, API_VERSION, Document, OnUpdate, PolicyAction, Workl
 use super::{Exempt, Match, Policy, PolicyRule};
 use crate::manifest::files::{CollectError, collect};
 use crate::manifest::nearest::hint;
+use crate::manifest::strict::StrictError;
 use crate::manifest::{self, ManifestError, strict};
 use crate::object::Kind;
 use crate::rules::{Fix, RULES, Rule, Singleton, rule};
@@ -38,6 +39,9 @@ pub enum LoadError {
     /// Documents are wrong.
     #[error("{}", Lines(.0))]
     Documents(Vec<ManifestError>),
+    /// Objects of the cluster are wrong.
+    #[error("{}", .0.join("; "))]
+    Object(Vec<String>),
     /// There are none.
     #[error("found no InvariantPolicy in {0}")]
     None(String),
@@ -57,8 +61,12 @@ impl fmt::Display for Lines<'_> {
 /// # Errors
 /// Never in a tested build: a test loads them.
 pub fn embedded() -> Result<Vec<Policy>, LoadError> {
-    let files = EMBEDDED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    from_texts(&files.collect::<Vec<_>>())
+    from_texts(&shipped())
+}
+
+/// The shipped policies as texts, each with its name.
+pub(super) fn shipped() -> Vec<(String, String)> {
+    EMBEDDED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
 /// The policies in files and directories.
@@ -66,13 +74,17 @@ pub fn embedded() -> Result<Vec<Policy>, LoadError> {
 /// # Errors
 /// When something can't be read, is no policy, or isn't right.
 pub fn from_paths(paths: &[PathBuf]) -> Result<Vec<Policy>, LoadError> {
+    from_texts(&texts(paths)?)
+}
+
+/// The texts in files and directories that hold a policy at least.
+pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<(String, String)>, LoadError> {
     let files = collect(paths)?;
-    let policies = from_texts(&files)?;
-    if policies.is_empty() {
+    if from_texts(&files)?.is_empty() {
         let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         return Err(LoadError::None(paths.join(", ")));
     }
-    Ok(policies)
+    Ok(files)
 }
 
 /// The policies in texts, each with the name of where it comes from.
@@ -95,7 +107,7 @@ pub fn from_texts(files: &[(String, String)]) -> Result<Vec<Policy>, LoadError> 
         let is_policy =
             |found: &manifest::Document| found.value.get("kind") != Some(&document::TEST_KIND.into());
         for document in documents.into_iter().filter(is_policy) {
-            match compile(&document) {
+            match compile(&document.value) {
                 Ok(policy) => match named.insert(policy.name.clone(), name.clone()) {
                     Some(other) => {
                         let problem = format!("policy {:?} is already defined in {other}", policy.name);
@@ -103,24 +115,72 @@ pub fn from_texts(files: &[(String, String)]) -> Result<Vec<Policy>, LoadError> 
                     }
                     None => policies.push(policy),
                 },
-                Err(wrong) => errors.extend(wrong),
+                Err(faults) => {
+                    let mut wrong: Vec<_> =
+                        faults.into_iter().map(|fault| fault.in_file(&document)).collect();
+                    wrong.sort_by_key(|error| (error.position.line, error.position.column));
+                    errors.extend(wrong);
+                }
             }
         }
     }
     if errors.is_empty() { Ok(policies) } else { Err(LoadError::Documents(errors)) }
 }
 
-fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
-    let document: Document = strict::from_value(&source.value).map_err(|error| vec![source.error(&error)])?;
+/// Something wrong in a policy, before anybody knows where that is written.
+#[derive(Debug)]
+enum Fault {
+    /// At a JSON pointer.
+    At(String, String),
+    /// What reading it said.
+    Strict(StrictError),
+}
+
+impl Fault {
+    /// With the line of the file.
+    fn in_file(self, source: &manifest::Document) -> ManifestError {
+        match self {
+            Self::At(pointer, problem) => source.error_at(&pointer, problem),
+            Self::Strict(error) => source.error(&error),
+        }
+    }
+
+    /// With the path in the object.
+    fn in_object(self) -> String {
+        let (pointer, problem) = match self {
+            Self::At(pointer, problem) => (pointer, problem),
+            Self::Strict(error) => (error.pointer, error.problem.to_string()),
+        };
+        let path: Vec<String> = manifest::segments(&pointer).into_iter().flatten().collect();
+        if path.is_empty() { problem } else { format!("{}: {problem}", path.join(".")) }
+    }
+}
+
+/// The policy of an `InvariantPolicy` object of a cluster. Without `since` it counts from the object's
+/// creation.
+///
+/// # Errors
+/// Everything that is wrong with it, each with the path in the object.
+pub fn resource(object: &Value) -> Result<Policy, Vec<String>> {
+    let mut policy =
+        compile(object).map_err(|faults| faults.into_iter().map(Fault::in_object).collect::<Vec<_>>())?;
+    let created = object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+    policy.since = policy.since.or_else(|| created?.parse().ok());
+    Ok(policy)
+}
+
+fn compile(source: &Value) -> Result<Policy, Vec<Fault>> {
+    let document: Document = strict::from_value(source).map_err(|error| vec![Fault::Strict(error)])?;
     let mut errors = Vec::new();
     if document.api_version != API_VERSION {
         let problem = format!("expected apiVersion {API_VERSION}, found {:?}", document.api_version);
-        errors.push(source.error_at("/apiVersion", problem));
+        errors.push(Fault::At("/apiVersion".to_owned(), problem));
     }
     if document.kind != document::KIND {
-        errors.push(
-            source.error_at("/kind", format!("expected kind {}, found {:?}", document::KIND, document.kind)),
-        );
+        errors.push(Fault::At(
+            "/kind".to_owned(),
+            format!("expected kind {}, found {:?}", document::KIND, document.kind),
+        ));
     }
     let spec = document.spec;
     let mut rules = Vec::new();
@@ -130,15 +190,15 @@ fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
             Some(known) => match configure(known, entry.unwrap_or_default(), &at) {
                 Ok(rule) => rules.push(rule),
                 Err(wrong) => {
-                    errors.extend(wrong.into_iter().map(|(at, problem)| source.error_at(&at, problem)));
+                    errors.extend(wrong.into_iter().map(|(at, problem)| Fault::At(at, problem)));
                 }
             },
-            None => errors.push(source.error_at(&at, unknown_rule(&name))),
+            None => errors.push(Fault::At(at, unknown_rule(&name))),
         }
     }
     rules.sort_by_key(|entry| RULES.iter().position(|rule| rule.meta().name == entry.meta.name));
     let since = spec.since.as_deref().map(start_of).transpose().unwrap_or_else(|problem| {
-        errors.push(source.error_at("/spec/since", problem));
+        errors.push(Fault::At("/spec/since".to_owned(), problem));
         None
     });
     let limits = Limits {
@@ -151,7 +211,7 @@ fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
     };
     if let Allow::Rules(names) = &limits.allow {
         for (index, name) in names.iter().enumerate().filter(|(_, name)| rule(name).is_none()) {
-            errors.push(source.error_at(&format!("/spec/waivers/allow/{index}"), unknown_rule(name)));
+            errors.push(Fault::At(format!("/spec/waivers/allow/{index}"), unknown_rule(name)));
         }
     }
     let mut grants = Vec::new();
@@ -159,12 +219,11 @@ fn compile(source: &manifest::Document) -> Result<Policy, Vec<ManifestError>> {
         match compile_grant(grant) {
             Ok(grant) => grants.push(grant),
             Err((field, problem)) => {
-                errors.push(source.error_at(&format!("/spec/waivers/grants/{index}/{field}"), problem));
+                errors.push(Fault::At(format!("/spec/waivers/grants/{index}/{field}"), problem));
             }
         }
     }
     if !errors.is_empty() {
-        errors.sort_by_key(|error| (error.position.line, error.position.column));
         return Err(errors);
     }
     let globs = |names: Vec<String>| names.iter().map(|name| WildMatch::new(name)).collect();

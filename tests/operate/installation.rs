@@ -1,17 +1,17 @@
 //! The installation: objects, replicas, and the Service that leads to them.
 
 use std::net::{IpAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::SOON;
 use crate::controlplane::{ControlPlane, Options, Run, Supervised, free_port, helm, say, wait_until};
+use crate::{SOON, plimsoll};
 
 pub(crate) const NAMESPACE: &str = "plimsoll-system";
-pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/plimsoll");
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/plimsoll");
 
 pub(crate) struct Installation {
     pub(crate) plane: ControlPlane,
@@ -47,10 +47,7 @@ impl Installation {
             ..Options::default()
         };
         let plane = ControlPlane::start(options).expect("a control plane");
-        let mut install = Command::new(helm(&say).expect("helm"));
-        plane.point_here(&mut install, "admin");
-        install.args(["install", "plimsoll", CHART, "--namespace", NAMESPACE, "--create-namespace"]);
-        Run::of(install, "").expect_ok("helm should install the chart");
+        run_helm(&plane, &["install", "plimsoll", "--create-namespace"]);
 
         let get = ["get", "deployment", "plimsoll", "-n", NAMESPACE, "-o", "json"];
         let deployment = plane.kubectl("admin", &get).json();
@@ -69,6 +66,22 @@ impl Installation {
         installation
     }
 
+    /// helm, with the chart and its namespace.
+    pub(crate) fn helm(&self, args: &[&str]) {
+        run_helm(&self.plane, args);
+    }
+
+    /// Ends every replica.
+    pub(crate) fn stop_all(&mut self) {
+        for index in 0..self.replicas.len() {
+            self.set_endpoint(index, false);
+        }
+        for replica in &self.replicas {
+            replica.process.signal("KILL");
+        }
+        self.replicas.clear();
+    }
+
     /// Starts another replica; it is not an endpoint yet.
     pub(crate) fn add(&mut self) {
         self.started += 1;
@@ -84,8 +97,7 @@ impl Installation {
             });
         }
         args.extend(["--kubeconfig", self.kubeconfig.to_str().expect("a path in UTF-8")]);
-        let program = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
-        let process = self.plane.spawn(&name, program, &args, &[]).expect("a replica");
+        let process = self.plane.spawn(&name, plimsoll(), &args, &[]).expect("a replica");
         self.replicas.push(Replica { process, name, port, ops, is_ready: false });
     }
 
@@ -173,6 +185,13 @@ impl Replica {
     pub(crate) fn get(&self, path: &str) -> String {
         crate::controlplane::http_get(self.ops, path).unwrap_or_else(|error| error.to_string())
     }
+}
+
+fn run_helm(plane: &ControlPlane, args: &[&str]) {
+    let mut command = Command::new(helm(&say).expect("helm"));
+    plane.point_here(&mut command, "admin");
+    command.args(args).args([CHART, "--namespace", NAMESPACE]);
+    Run::of(command, "").expect_ok("helm should do it");
 }
 
 /// A kubeconfig with the token of a service account of the chart's.

@@ -17,11 +17,19 @@ mod controlplane;
 mod certificates;
 mod installation;
 mod load;
+mod outage;
+mod policies;
 mod restarts;
 
+use std::path::Path;
 use std::time::Duration;
 
 use installation::installation;
 
 /// What a controller or a replica does in a second at most is waited for this long.
 const SOON: Duration = Duration::from_secs(60);
+
+/// The program under test.
+fn plimsoll() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_plimsoll"))
+}

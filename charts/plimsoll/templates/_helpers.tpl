@@ -44,6 +44,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- /* The Secret that is mounted: one that is there, or cert-manager's. Empty: Plimsoll keeps its own. */ -}}
+{{- define "plimsoll.tlsSecretName" -}}
+{{- if .Values.tls.secretName -}}
+{{- .Values.tls.secretName -}}
+{{- else if .Values.certManager.enabled -}}
+{{- include "plimsoll.fullname" . }}-tls
+{{- end -}}
+{{- end -}}
+
+{{- define "plimsoll.webhookAnnotations" -}}
+{{- with .Values.webhook.annotations }}
+{{- toYaml . }}
+{{- end }}
+{{- if .Values.certManager.enabled }}
+cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "plimsoll.fullname" . }}
+{{- end }}
+{{- end -}}
+
 {{- /* Takes a list of the root context and the path. */ -}}
 {{- define "plimsoll.clientConfig" -}}
 {{- $root := index . 0 -}}

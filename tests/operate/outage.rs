@@ -1,0 +1,202 @@
+//! What goes on and what doesn't while every replica is down, and how the gate is opened.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::controlplane::wait_until;
+use crate::installation::Installation;
+use crate::{SOON, installation};
+
+const START: &str =
+    "<!-- made by a test that stops every replica: UPDATE_DOCS=1 cargo test --test operate outage -->\n";
+const END: &str = "<!-- end -->";
+
+fn workload(kind: &str, name: &str, replicas: u32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "app", "image": "app"}]},
+            },
+        },
+    })
+}
+
+fn cron_job(name: &str, schedule: &str) -> Value {
+    let waiver = "{owner: team@example.com, reason: a test that can't wait, expires: LATER}";
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    json!({
+        "apiVersion": "batch/v1", "kind": "CronJob",
+        "metadata": {
+            "name": name,
+            "annotations": {"waiver.plimsoll.dev/cron-interval": waiver.replace("LATER", &later.to_string())},
+        },
+        "spec": {
+            "schedule": schedule,
+            "jobTemplate": {"spec": {"template": {"spec": {
+                "restartPolicy": "Never", "containers": [{"name": "app", "image": "app"}],
+            }}}},
+        },
+    })
+}
+
+fn autoscaler(target: &str, min: u32) -> Value {
+    json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": target},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+            "minReplicas": min, "maxReplicas": 9,
+        },
+    })
+}
+
+/// What was tried, and whether it went through.
+struct Table<'a> {
+    installation: &'a Installation,
+    namespace: &'a str,
+    rows: String,
+}
+
+impl Table<'_> {
+    fn row(&mut self, what: &str, goes_on: bool) {
+        let outcome = if goes_on { "goes on" } else { "refused" };
+        writeln!(self.rows, "| {what} | {outcome} |").unwrap();
+    }
+
+    /// A user types this.
+    fn kubectl(&mut self, what: &str, args: &[&str], input: &str) {
+        let args = [args, &["-n", self.namespace]].concat();
+        let run = self.installation.plane.kubectl_stdin("admin", &args, input);
+        if !run.status_ok {
+            let names_us = run.stderr.contains("plimsoll.dev\": failed to call webhook");
+            assert!(names_us, "what is refused should say by whom: {run}");
+        }
+        self.row(what, run.status_ok);
+    }
+
+    fn apply(&mut self, what: &str, object: &Value) {
+        self.kubectl(what, &["apply", "-f", "-"], &object.to_string());
+    }
+
+    /// A controller does this, or doesn't.
+    fn controller(&mut self, what: &str, mut done: impl FnMut(&Installation) -> bool) {
+        // The shortest schedule is a minute, and a machine may be busy.
+        wait_until(what, SOON * 2, || done(self.installation));
+        self.row(what, true);
+    }
+}
+
+fn count(installation: &Installation, namespace: &str, kind: &str) -> usize {
+    let list = installation.plane.kubectl("admin", &["get", kind, "-n", namespace, "-o", "json"]).json();
+    list["items"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn without_any_replica_the_cluster_goes_on_and_the_gate_can_be_opened() {
+    let mut installation = installation();
+    let namespace = installation.plane.namespace("outage", &[("environment", "production")]);
+    let there = [workload("Deployment", "web", 2), workload("Deployment", "api", 2)];
+    for object in there.iter().chain([&cron_job("tick", "* * * * *")]) {
+        let apply = ["apply", "-n", &namespace, "-f", "-"];
+        let applied = || installation.plane.kubectl_stdin("admin", &apply, &object.to_string());
+        applied().expect_ok("the systems are there before the outage");
+    }
+    // It is below its autoscaler's minimum, so the controller will want to scale it at once.
+    let mut scaled = autoscaler("api", 4);
+    scaled["metadata"]["annotations"] = json!({});
+    wait_until("pods", SOON, || count(&installation, &namespace, "pods") >= 4);
+
+    let replicas = installation.replicas.len();
+    installation.stop_all();
+    let jobs = count(&installation, &namespace, "jobs");
+    let mut table = Table { installation: &installation, namespace: &namespace, rows: String::new() };
+    table.apply("`kubectl apply` of a Deployment", &workload("Deployment", "new", 2));
+    table.apply("`kubectl apply` of a StatefulSet", &workload("StatefulSet", "new", 2));
+    table.apply("`kubectl apply` of a CronJob", &cron_job("new", "@daily"));
+    table.apply("`kubectl apply` of a HorizontalPodAutoscaler", &scaled);
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    });
+    table.apply("`kubectl apply` of a PodDisruptionBudget", &budget);
+    table.kubectl("`kubectl scale`", &["scale", "deployment", "web", "--replicas=3"], "");
+    table.kubectl("`kubectl rollout restart`", &["rollout", "restart", "deployment/web"], "");
+    table.kubectl("`kubectl label` of a Deployment", &["label", "deployment", "web", "a=b"], "");
+    let relabel = ["label", "namespace", &namespace, "environment=staging", "--overwrite"];
+    table.kubectl("`kubectl label` of a Namespace", &relabel, "");
+    let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}});
+    table.apply("`kubectl apply` of a ConfigMap, Secret or Service", &settings);
+    let policy = json!({
+        "apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy", "metadata": {"name": "outage"},
+        "spec": {"match": {"namespaces": ["nowhere"]}, "rules": {"probes": {}}},
+    });
+    table.kubectl("`kubectl apply` of an InvariantPolicy", &["apply", "-f", "-"], &policy.to_string());
+    table.kubectl(
+        "`kubectl delete` of a Deployment",
+        &["delete", "deployment", "web", "--dry-run=server"],
+        "",
+    );
+    let system = ["create", "deployment", "x", "--image=x", "--dry-run=server"];
+    let in_system = installation.plane.kubectl("admin", &[&system[..], &["-n", "kube-system"]].concat());
+    table.row("anything in kube-system or Plimsoll's own namespace", in_system.status_ok);
+    let pods = ["get", "pods", "-l", "app=web", "-n", &namespace, "-o", "name"];
+    let pod = installation.plane.kubectl("admin", &pods).expect_ok("there are pods");
+    let pod = pod.lines().next().unwrap();
+    installation.plane.kubectl("admin", &["delete", pod, "-n", &namespace]).expect_ok("a pod can be deleted");
+    table.controller("a lost pod is replaced", |installation| {
+        installation.plane.kubectl("admin", &pods).stdout.lines().filter(|name| *name != pod).count() == 2
+    });
+    table.controller("a CronJob starts its Job", |installation| {
+        count(installation, &namespace, "jobs") > jobs
+    });
+
+    // Breaking the glass, first the mild way. What an autoscaler wants was let in only now.
+    let patch = r#"[{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]"#;
+    let mild = ["patch", "validatingwebhookconfiguration", "plimsoll", "--type=json", "-p", patch];
+    installation.plane.kubectl("admin", &mild).expect_ok("configurations are sent to no webhook");
+    let apply = ["apply", "-n", &namespace, "-f", "-"];
+    wait_until("an open gate", SOON, || {
+        installation.plane.kubectl_stdin("admin", &apply, &scaled.to_string()).status_ok
+    });
+    let close = patch.replace("Ignore", "Fail");
+    installation
+        .plane
+        .kubectl(
+            "admin",
+            &["patch", "validatingwebhookconfiguration", "plimsoll", "--type=json", "-p", &close],
+        )
+        .expect_ok("and it can be closed again");
+    table.controller("a HorizontalPodAutoscaler scales", |installation| {
+        let get = ["get", "deployment", "api", "-n", &namespace, "-o", "jsonpath={.spec.replicas}"];
+        installation.plane.kubectl("admin", &get).stdout == "4"
+    });
+    let rows = table.rows;
+    let delete = ["delete", "validatingwebhookconfiguration", "plimsoll"];
+    installation.plane.kubectl("admin", &delete).expect_ok("configurations are sent to no webhook");
+    let new = workload("Deployment", "new", 1).to_string();
+    wait_until("no gate", SOON, || installation.plane.kubectl_stdin("admin", &apply, &new).status_ok);
+
+    for _ in 0..replicas {
+        installation.add();
+    }
+    installation.helm(&["upgrade", "plimsoll"]);
+    installation.wait_until_ready();
+    installation.wait_until_called();
+    installation.plane.kubectl("admin", &["delete", "invpol", "outage"]).expect_ok("it was a test's");
+
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let page = std::fs::read_to_string(&file).unwrap();
+    let (before, rest) = page.split_once(START).expect("the page has a place for the table");
+    let (_, after) = rest.split_once(END).expect("the table has an end");
+    let table = format!("| in a governed namespace | while every replica is down |\n|---|---|\n{rows}");
+    let fresh = format!("{before}{START}\n{table}\n{END}{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &fresh).unwrap();
+    }
+    assert!(page == fresh || std::env::var_os("UPDATE_DOCS").is_some(), "what was seen differs:\n{table}");
+}
