@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::same_spec;
 use crate::admission::Request;
 use crate::object::ReadError;
 use crate::policy::crd;
@@ -20,15 +19,16 @@ pub(super) fn is_about_policy(request: &Request<'_>) -> bool {
 
 /// What is wrong with the policy that the request writes.
 pub(super) fn fault(request: &Request<'_>, policies: &Policies) -> Option<ReadError> {
-    let object = request.object?;
+    let object = match serde_json::from_str::<Value>(request.object?.get()) {
+        Ok(object) => object,
+        Err(error) => return Some(ReadError { path: ".".to_owned(), problem: error.to_string() }),
+    };
     // A finalizer must come off a bad one, too.
-    if request.old_object.is_some_and(|old| same_spec(object, old)) {
+    let old = request.old_object.and_then(|old| serde_json::from_str::<Value>(old.get()).ok());
+    if old.is_some_and(|old| old.get("spec") == object.get("spec")) {
         return None;
     }
-    let faults = match serde_json::from_str::<Value>(object.get()) {
-        Ok(value) => policies.faults(&value),
-        Err(error) => vec![error.to_string()],
-    };
+    let faults = policies.faults(&object);
     let first = faults.first()?;
     let path = first.split_once(": ").map_or_else(String::new, |(path, _)| path.to_owned());
     Some(ReadError { path, problem: faults.join("; ") })
