@@ -126,6 +126,7 @@ pub fn judge_next(
 ) -> Outcome {
     let mut pass = Pass::new(request, policies, facts, now);
     pass.subjects.is_metadata_only = false;
+    pass.is_stored = true;
     pass.judge()
 }
 
@@ -227,6 +228,8 @@ struct Pass<'p> {
     answers: Option<&'p BTreeMap<&'static str, Permission>>,
     /// Whether a policy applies to the object, whoever made it.
     is_governed: bool,
+    /// Whether it is judged where it lies.
+    is_stored: bool,
     outcome: Outcome,
 }
 
@@ -270,7 +273,18 @@ impl<'p> Pass<'p> {
         };
         let waivers = Waivers::new(&policies, &subjects.subject, request.operation == Operation::Create, now);
         let answers = None;
-        Self { request, facts, policies, singletons, subjects, waivers, answers, is_governed, outcome }
+        Self {
+            request,
+            facts,
+            policies,
+            singletons,
+            subjects,
+            waivers,
+            answers,
+            is_governed,
+            is_stored: false,
+            outcome,
+        }
     }
 
     fn judge(mut self) -> Outcome {
@@ -302,6 +316,7 @@ impl<'p> Pass<'p> {
         context.old = request.old.as_ref();
         context.manager = request.manager;
         context.manifest = request.manifest;
+        context.is_stored = self.is_stored;
         let acts_on = context.acts_on();
         let before = request.old.as_ref().map(|old| {
             let subject = self.subjects.subject.clone();

@@ -1,6 +1,7 @@
 //! A finding as one line, for every door: the webhook's reply, warnings, `check` and records.
 
 pub mod audit;
+mod html;
 pub mod page;
 pub mod reference;
 pub mod report;

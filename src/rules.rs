@@ -11,6 +11,7 @@ mod cron_interval;
 mod cron_overlap;
 mod disruption_budget;
 mod has_disruption_budget;
+mod inactive_workload;
 mod min_replicas;
 mod privilege_escalation;
 mod probes;
@@ -58,6 +59,7 @@ pub const RULES: &[&dyn Rule] = &[
     &cron_interval::CronInterval,
     &protected_namespace::ProtectedNamespace,
     &cron_overlap::CronOverlap,
+    &inactive_workload::InactiveWorkload,
 ];
 
 /// The rule of a name.

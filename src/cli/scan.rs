@@ -2,7 +2,7 @@
 
 mod diff;
 mod progress;
-mod report;
+mod summary;
 mod survey;
 
 use std::io::{self, Write as _};
@@ -13,13 +13,14 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
+use self::diff::Diff;
 use self::progress::Progress;
-use self::report::Report;
-use self::survey::{Outlook, Standing, Survey};
+use self::survey::Survey;
 use super::install_tls_provider;
 use crate::cluster::{Cluster, ListError, resource};
 use crate::object::Kind;
 use crate::policy::{Policy, load};
+use crate::render::report::{self, Output};
 
 /// The kinds that are judged: those that the chart registers, but for Jobs and ReplicaSets, most of
 /// which are what something else in this list made.
@@ -51,19 +52,11 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// What to print.
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    #[arg(long, short, value_enum, default_value_t)]
     output: Output,
     /// The weakest action whose findings make the exit code 1.
     #[arg(long, value_enum, default_value_t = FailOn::Deny)]
     fail_on: FailOn,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Output {
-    /// A line for each finding.
-    Text,
-    /// One JSON document.
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -71,6 +64,8 @@ enum Output {
 enum FailOn {
     Deny,
     Warn,
+    /// None: only what can't be read does.
+    Never,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -89,8 +84,10 @@ async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
     let snapshot = snapshot.map_err(|errors| explain(&errors))?;
     let now = Timestamp::now();
 
-    let mut survey = Survey::new(&policies, &snapshot.facts, now);
-    let mut before = in_force.as_deref().map(|policies| Survey::new(policies, &snapshot.facts, now));
+    let fail_on = args.fail_on;
+    let mut survey = Survey::new(&policies, &snapshot.facts, fail_on, now);
+    let before = in_force.as_deref().map(|policies| Survey::new(policies, &snapshot.facts, fail_on, now));
+    let mut before = before;
     let mut errors = Vec::new();
     for kind in JUDGED {
         let mut count = 0;
@@ -108,58 +105,51 @@ async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
     if !errors.is_empty() {
         return Err(explain(&errors));
     }
-    let unreadable = survey.unreadable.len();
-    for problem in &survey.unreadable {
-        eprintln!("{problem}");
-    }
-    let failed = finish(args, cluster.url(), &policies, survey, before, now)?;
-    Ok(match (unreadable, failed) {
-        (0, false) => ExitCode::SUCCESS,
-        (0, true) => ExitCode::from(1),
-        _ => ExitCode::from(super::FAILED),
+    let mut report = survey.finish();
+    report.cluster = Some(report::Cluster { url: cluster.url().to_owned(), time: now });
+    let failed = match before {
+        Some(before) => {
+            let before = before.finish();
+            let diff = Diff::of(&before.findings, &report.findings);
+            print(args.output, &diff_text(&diff, args.output)?)?;
+            diff.fails()
+        }
+        None => {
+            print(args.output, &report.render(args.output))?;
+            if args.output == Output::Text {
+                print(args.output, &summary::summary(&report))?;
+            }
+            report.summary.failing > 0
+        }
+    };
+    report.errors.iter().filter(|_| args.output != Output::Text).for_each(|e| eprintln!("{}", e.message));
+    Ok(match (report.errors.is_empty(), failed) {
+        (false, _) => ExitCode::from(super::FAILED),
+        (true, true) => ExitCode::from(1),
+        (true, false) => ExitCode::SUCCESS,
     })
 }
 
-/// Prints what was found. Whether it fails.
-fn finish(
-    args: &Args,
-    url: &str,
-    policies: &[Policy],
-    survey: Survey<'_>,
-    before: Option<Survey<'_>>,
-    now: Timestamp,
-) -> anyhow::Result<bool> {
-    let mut out = io::stdout().lock();
-    let result = if let Some(before) = before {
-        let diff = diff::Diff::of(&before.findings, &survey.findings);
-        let failed = diff.added().any(|standing| fails(standing, args.fail_on));
-        match args.output {
-            Output::Text => diff.text(&mut out),
-            Output::Json => diff.json(&mut out),
-        }
-        .map(|()| failed)
-    } else {
-        let failed = survey.findings.iter().any(|standing| fails(standing, args.fail_on));
-        let report = Report::new(url, policies, survey, now);
-        match args.output {
-            Output::Text => report.text(&mut out),
-            Output::Json => report.json(&mut out),
-        }
-        .map(|()| failed)
-    };
-    match result.and_then(|failed| out.flush().map(|()| failed)) {
-        // Whoever reads only the first lines has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        other => other.context("failed to write the report"),
+fn diff_text(diff: &Diff<'_>, output: Output) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    match output {
+        Output::Text => diff.text(&mut bytes)?,
+        Output::Json => diff.json(&mut bytes)?,
+        _ => anyhow::bail!("--diff can be had as text or json"),
     }
+    Ok(String::from_utf8(bytes)?)
 }
 
-/// A finding that a Deny policy has fails even where the ratchet lets it be: the cluster is not what
-/// the policy promises.
-fn fails(standing: &Standing, fail_on: FailOn) -> bool {
-    match fail_on {
-        FailOn::Deny => matches!(standing.outlook, Outlook::Deny | Outlook::Existing),
-        FailOn::Warn => matches!(standing.outlook, Outlook::Deny | Outlook::Existing | Outlook::Warn),
+fn print(output: Output, text: &str) -> anyhow::Result<()> {
+    let written = match output {
+        // It knows about terminals, NO_COLOR and CLICOLOR_FORCE.
+        Output::Text => anstream::stdout().write_all(text.as_bytes()),
+        _ => io::stdout().write_all(text.as_bytes()),
+    };
+    match written {
+        // Whoever reads only the first lines has seen enough; the exit code says what was found.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("failed to write the report"),
     }
 }
 

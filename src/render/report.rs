@@ -4,10 +4,12 @@
 //! Its JSON is a contract; `docs/schemas/report.json` is its schema.
 
 mod github;
+mod html;
 mod junit;
 mod sarif;
 mod text;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -33,6 +35,8 @@ pub enum Output {
     Junit,
     /// Workflow commands that GitHub Actions turns into annotations.
     Github,
+    /// One page for a browser.
+    Html,
 }
 
 /// What was found.
@@ -43,6 +47,9 @@ pub struct Report {
     pub schema: &'static str,
     /// The version of Plimsoll that made the report.
     pub version: &'static str,
+    /// The cluster that was looked at, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// What was judged, in numbers.
     pub summary: Summary,
     /// Every finding, waived ones and those that are filled in included.
@@ -51,6 +58,16 @@ pub struct Report {
     pub notices: Vec<Notice>,
     /// What could not be read, and so was not judged.
     pub errors: Vec<Problem>,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct Cluster {
+    /// Where its API server is.
+    pub url: String,
+    /// When it was looked at.
+    #[schemars(with = "String")]
+    pub time: Timestamp,
 }
 
 /// What was judged, in numbers.
@@ -115,10 +132,13 @@ pub struct Entry {
     pub location: Option<Location>,
     /// What tells it from others of its rule and object, whatever the order of lists.
     pub place: String,
+    /// Whether a new object like one that is in a cluster already would have it filled in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fills_in: bool,
 }
 
 /// An object.
-#[derive(Clone, Debug, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Resource {
     /// Its kind.
     pub kind: String,
@@ -196,6 +216,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
+            cluster: None,
             summary: Summary { policies, ..Summary::default() },
             findings: Vec::new(),
             notices: Vec::new(),
@@ -234,6 +255,7 @@ impl Report {
             Output::Sarif => sarif::render(self),
             Output::Junit => junit::render(self),
             Output::Github => github::render(self),
+            Output::Html => html::render(self),
         }
     }
 
@@ -294,6 +316,7 @@ impl Entry {
             waiver: judged.waiver.as_ref().map(WaiverEntry::of),
             location,
             place: sanitise(&finding.place),
+            fills_in: false,
         }
     }
 
@@ -308,7 +331,7 @@ impl Entry {
     }
 
     /// The word that a line begins with: what is done with a new finding, else how it stands.
-    fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         if self.state == State::New.as_str() { self.action } else { self.state }
     }
 }

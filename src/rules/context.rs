@@ -91,6 +91,8 @@ pub struct Context<'c> {
     pub manager: Option<&'c str>,
     /// Whether the object is a manifest, so that no API default has covered up what is unset.
     pub manifest: bool,
+    /// Whether the object is judged where it lies, by a scan, and not on its way there.
+    pub is_stored: bool,
     /// Whether the namespace that the object is was in the policy at hand and no longer would be.
     pub leaves_policy: bool,
     /// Singletons.
@@ -119,6 +121,7 @@ impl<'c> Context<'c> {
             old: None,
             manager: None,
             manifest: false,
+            is_stored: false,
             leaves_policy: false,
             singletons,
             facts,

@@ -5,12 +5,14 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::survey::{Outlook, Standing};
 use crate::cli::counted;
-use crate::object::Kind;
+use crate::render::report::Entry;
 
 /// A finding is the same if it is of the same rule at the same place of the same object.
-type Key<'d> = (&'d str, Kind, &'d str, &'d str, &'d str);
+type Key<'d> = (&'d str, &'d str, &'d str, &'d str, &'d str);
+
+/// From the worst to the least; absent is better than any.
+const ORDER: [&str; 5] = ["Deny", "Existing", "Warn", "Waived", "Audit"];
 
 /// The differences, in the order of their objects.
 #[derive(Debug, Serialize)]
@@ -24,41 +26,41 @@ pub(super) struct Diff<'d> {
 struct Change<'d> {
     /// How it stands under the policies in force; absent if they don't have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<Outlook>,
+    before: Option<&'static str>,
     /// How it would stand; absent if it would be gone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<Outlook>,
-    finding: &'d Standing,
+    after: Option<&'static str>,
+    finding: &'d Entry,
 }
 
 impl<'d> Diff<'d> {
-    pub(super) fn of(before: &'d [Standing], after: &'d [Standing]) -> Self {
-        let mut pairs: BTreeMap<Key<'_>, (Option<&Standing>, Option<&Standing>)> = BTreeMap::new();
-        for standing in before {
-            pairs.entry(key(standing)).or_default().0 = Some(standing);
+    pub(super) fn of(before: &'d [Entry], after: &'d [Entry]) -> Self {
+        let mut pairs: BTreeMap<Key<'_>, (Option<&Entry>, Option<&Entry>)> = BTreeMap::new();
+        for entry in before {
+            pairs.entry(key(entry)).or_default().0 = Some(entry);
         }
-        for standing in after {
-            pairs.entry(key(standing)).or_default().1 = Some(standing);
+        for entry in after {
+            pairs.entry(key(entry)).or_default().1 = Some(entry);
         }
         let all = pairs.len();
         let changes: Vec<_> = pairs
             .into_values()
             .filter_map(|(before, after)| {
-                let (was, is) = (before.map(|b| b.outlook), after.map(|a| a.outlook));
+                let (was, is) = (before.map(Entry::word), after.map(Entry::word));
                 (was != is).then_some(Change { before: was, after: is, finding: after.or(before)? })
             })
             .collect();
         Self { schema: "plimsoll.dev/scan-diff/v1", unchanged: all - changes.len(), changes }
     }
 
-    /// The findings that would be new, or worse than they are.
-    pub(super) fn added(&self) -> impl Iterator<Item = &Standing> {
-        let is_worse = |change: &&Change<'_>| match (change.before, change.after) {
-            (None, Some(_)) => true,
-            (Some(before), Some(after)) => after < before,
-            (_, None) => false,
+    /// Whether a finding that fails would be new, or stand worse than it does.
+    pub(super) fn fails(&self) -> bool {
+        let rank = |word: Option<&'static str>| {
+            word.and_then(|word| ORDER.iter().position(|known| *known == word)).unwrap_or(ORDER.len())
         };
-        self.changes.iter().filter(is_worse).map(|change| change.finding)
+        self.changes.iter().any(|change| {
+            change.after.is_some() && change.finding.fails && rank(change.after) < rank(change.before)
+        })
     }
 
     pub(super) fn json(&self, out: &mut impl Write) -> io::Result<()> {
@@ -72,15 +74,15 @@ impl<'d> Diff<'d> {
             let (sign, state) = match (before, after) {
                 (None, Some(after)) => {
                     new += 1;
-                    ('+', after.as_str().to_owned())
+                    ('+', (*after).to_owned())
                 }
                 (Some(before), None) => {
                     gone += 1;
-                    ('-', before.as_str().to_owned())
+                    ('-', (*before).to_owned())
                 }
                 (Some(before), Some(after)) => {
                     changed += 1;
-                    ('~', format!("{} -> {}", before.as_str(), after.as_str()))
+                    ('~', format!("{before} -> {after}"))
                 }
                 (None, None) => continue,
             };
@@ -95,6 +97,7 @@ impl<'d> Diff<'d> {
     }
 }
 
-fn key(standing: &Standing) -> Key<'_> {
-    (&standing.namespace, standing.kind, &standing.name, standing.rule, &standing.path)
+fn key(entry: &Entry) -> Key<'_> {
+    let resource = &entry.resource;
+    (&resource.namespace, &resource.kind, &resource.name, &entry.rule, &entry.place)
 }

@@ -21,7 +21,8 @@ pub(super) fn render(report: &Report) -> String {
     for entry in &report.findings {
         let start = start(entry.location.as_ref());
         let colour = colour(entry);
-        let _ = writeln!(text, "{start}{colour}{}{PLAIN} {}", entry.word(), entry.message);
+        let fills_in = if entry.fills_in { ". A new one would be filled in" } else { "" };
+        let _ = writeln!(text, "{start}{colour}{}{PLAIN} {}{fills_in}", entry.word(), entry.message);
         excerpt(&mut text, entry.location.as_ref(), entry.severity());
     }
     for notice in &report.notices {
