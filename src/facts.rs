@@ -172,6 +172,16 @@ pub struct Owner {
     pub text: String,
 }
 
+/// An object that carries waivers or declares itself a singleton, of whatever kind. No verdict about
+/// another object rests on it; it is kept to be counted and told of before it ends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Carrier {
+    /// Its labels, which policies select by.
+    pub labels: BTreeMap<String, String>,
+    /// Those of its annotations that Plimsoll reads.
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// One fact of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
@@ -219,6 +229,7 @@ pub struct NamespaceFacts {
     budgets: BTreeMap<String, Arc<Budget>>,
     claims: BTreeMap<String, Arc<Claim>>,
     owners: BTreeMap<(Kind, String), Arc<Owner>>,
+    carriers: BTreeMap<(Kind, String), Arc<Carrier>>,
 }
 
 impl NamespaceFacts {
@@ -257,6 +268,25 @@ impl NamespaceFacts {
         self.owners.get(&(kind, name.to_owned()))
     }
 
+    /// What carries waivers, the namespace itself included.
+    pub fn carriers(&self) -> impl Iterator<Item = (Kind, &str, &Arc<Carrier>)> {
+        self.carriers.iter().map(|((kind, name), carrier)| (*kind, name.as_str(), carrier))
+    }
+
+    /// Whether an object carries waivers.
+    pub fn carries(&self, kind: Kind, name: &str) -> bool {
+        self.carriers.contains_key(&(kind, name.to_owned()))
+    }
+
+    /// Notes that an object carries waivers, or that it doesn't (any more).
+    pub fn carry(&mut self, kind: Kind, name: &str, carrier: Option<Carrier>) {
+        let key = (kind, name.to_owned());
+        match carrier {
+            Some(carrier) => drop(self.carriers.insert(key, Arc::new(carrier))),
+            None => drop(self.carriers.remove(&key)),
+        }
+    }
+
     /// Puts a fact in, in place of an older one about the same object.
     pub fn insert(&mut self, fact: Fact) {
         match fact {
@@ -271,13 +301,17 @@ impl NamespaceFacts {
 
     /// Forgets an object.
     pub fn remove(&mut self, kind: Kind, name: &str) {
+        self.carriers.remove(&(kind, name.to_owned()));
         match kind {
             Kind::PodDisruptionBudget => drop(self.budgets.remove(name)),
             Kind::PersistentVolumeClaim => drop(self.claims.remove(name)),
             Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
                 drop(self.autoscalers.remove(&(kind, name.to_owned())));
             }
-            Kind::Namespace => self.labels = None,
+            Kind::Namespace => {
+                self.labels = None;
+                self.carriers.retain(|(kind, _), _| *kind != Kind::Namespace);
+            }
             kind => drop(self.workloads.remove(&(kind, name.to_owned()))),
         }
     }
@@ -296,6 +330,7 @@ impl NamespaceFacts {
             && self.autoscalers.is_empty()
             && self.budgets.is_empty()
             && self.claims.is_empty()
+            && self.carriers.is_empty()
     }
 
     /// Names of the objects of a kind; a namespace's own labels have none.
@@ -307,6 +342,7 @@ impl NamespaceFacts {
             Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
                 self.autoscalers.keys().filter_map(of_kind).collect()
             }
+            Kind::CronJob | Kind::DaemonSet => self.carriers.keys().filter_map(of_kind).collect(),
             _ => self.workloads.keys().filter_map(of_kind).collect(),
         }
     }
@@ -323,6 +359,12 @@ impl Facts {
     pub fn namespace(&self, name: &str) -> Arc<NamespaceFacts> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
         namespaces.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Snapshots of all namespaces.
+    pub fn namespaces(&self) -> Vec<(String, Arc<NamespaceFacts>)> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        namespaces.iter().map(|(name, facts)| (name.clone(), Arc::clone(facts))).collect()
     }
 
     /// Changes the facts of one namespace. Readers that hold a snapshot keep the old ones.

@@ -1,7 +1,8 @@
 //! Every metric, typed.
 //!
 //! A label is a field of a struct here and its values come from a fixed set, so what a scrape can
-//! grow to is visible on this page. Nothing is labelled by the name of an object or a user.
+//! grow to is visible on this page. Nothing is labelled by the name of an object or a user, and only
+//! waivers by their namespace.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +14,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::engine::waivers::{Listed, WaiverState};
+use crate::rules::rule;
 
 /// The media type of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -124,6 +128,19 @@ struct KindLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct WaiverLabels {
+    namespace: String,
+    rule: &'static str,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct WaivedLabels {
+    namespace: String,
+    rule: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ListenerLabels {
     listener: &'static str,
 }
@@ -159,6 +176,8 @@ pub struct Metrics {
     policies_reloaded: Gauge,
     cache_objects: Family<KindLabels, Gauge>,
     cache_last_event: Family<KindLabels, Gauge>,
+    waivers: Family<WaiverLabels, Gauge>,
+    waiver_expiry: Family<WaivedLabels, Gauge>,
     audit_write_errors: Counter,
     events: Family<EventLabels, Counter>,
     live_reads: Family<LiveReadLabels, Counter>,
@@ -181,6 +200,8 @@ impl Metrics {
             policies_reloaded: Gauge::default(),
             cache_objects: Family::default(),
             cache_last_event: Family::default(),
+            waivers: Family::default(),
+            waiver_expiry: Family::default(),
             audit_write_errors: Counter::default(),
             events: Family::default(),
             live_reads: Family::default(),
@@ -236,6 +257,13 @@ impl Metrics {
             "When the cluster was last heard of",
             seconds(),
             self.cache_last_event.clone(),
+        );
+        r.register("waivers", "Waivers by how they stand", self.waivers.clone());
+        r.register_with_unit(
+            "waiver_expiry_timestamp",
+            "When the next waiver of the rule ends in the namespace",
+            seconds(),
+            self.waiver_expiry.clone(),
         );
         let audit = self.audit_write_errors.clone();
         r.register("audit_write_errors", "Audit records that could not be written", audit);
@@ -302,6 +330,26 @@ impl Metrics {
         self.cache_last_event.get_or_create(&KindLabels { kind }).set(unix_seconds);
     }
 
+    /// Every waiver there is, in place of those of before.
+    pub fn waivers(&self, all: &[Listed]) {
+        let _scrape = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waivers.clear();
+        self.waiver_expiry.clear();
+        for listed in all {
+            let namespace = listed.home().to_owned();
+            // What is written for a rule that there is none of could be anything.
+            let rule = rule(&listed.rule).map_or("unknown", |rule| rule.meta().name);
+            let labels = WaiverLabels { namespace: namespace.clone(), rule, state: listed.state.as_str() };
+            self.waivers.get_or_create(&labels).inc();
+            let counts = matches!(listed.state, WaiverState::Active | WaiverState::Expiring);
+            if let (Some(ends), true) = (listed.ends, counts) {
+                let gauge = self.waiver_expiry.get_or_create(&WaivedLabels { namespace, rule });
+                let known = gauge.get();
+                gauge.set(if known == 0 { ends.as_second() } else { known.min(ends.as_second()) });
+            }
+        }
+    }
+
     /// An audit record could not be written.
     pub fn audit_write_failed(&self) {
         self.audit_write_errors.inc();
@@ -361,6 +409,9 @@ fn known(list: &[&'static str], value: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::waivers::Source;
+    use crate::object::Kind;
+    use crate::verdict::{Subject, WaiverNote};
 
     fn has(text: &str, line: &str) {
         assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
@@ -402,6 +453,37 @@ mod tests {
         ] {
             has(&text, line);
         }
+    }
+
+    #[test]
+    fn waivers_are_counted_anew_each_time() {
+        let listed = |rule: &str, state, ends: &str| Listed {
+            subject: Subject { kind: Kind::Deployment, namespace: "shop".to_owned(), name: "web".to_owned() },
+            rule: rule.to_owned(),
+            source: Source::Annotation,
+            state,
+            note: WaiverNote::default(),
+            containers: Vec::new(),
+            ends: Some(ends.parse().unwrap()),
+            remark: None,
+        };
+        let metrics = Metrics::new("1");
+        metrics.waivers(&[
+            listed("min-replicas", WaiverState::Active, "2033-05-18T03:33:20Z"),
+            listed("min-replicas", WaiverState::Active, "2030-03-17T17:46:40Z"),
+            listed("min-replicas", WaiverState::Expired, "2020-01-01T00:00:00Z"),
+            listed("made-up\n", WaiverState::Invalid, "2020-01-01T00:00:00Z"),
+        ]);
+        let text = metrics.encode();
+        has(&text, r#"plimsoll_waivers{namespace="shop",rule="min-replicas",state="Active"} 2"#);
+        has(&text, r#"plimsoll_waivers{namespace="shop",rule="min-replicas",state="Expired"} 1"#);
+        has(&text, r#"plimsoll_waivers{namespace="shop",rule="unknown",state="Invalid"} 1"#);
+        let next =
+            r#"plimsoll_waiver_expiry_timestamp_seconds{namespace="shop",rule="min-replicas"} 1900000000"#;
+        has(&text, next);
+        metrics.waivers(&[]);
+        let text = metrics.encode();
+        assert!(!text.contains("min-replicas"), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod health;
 mod policies;
 mod trust;
+mod waivers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -175,6 +176,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         let _ = audit::reopen_on_hangup(hangups).await;
         std::future::pending::<()>().await;
     });
+
+    background.spawn(waivers::count(policies.clone(), Arc::clone(&facts), Arc::clone(&metrics)));
 
     // Held to the end: the task ends with its last queue.
     let events = cluster.as_ref().filter(|_| !args.no_events).map(|cluster| {

@@ -25,6 +25,10 @@ pub const WATCHED: [Kind; 7] = [
     Kind::ScaledObject,
 ];
 
+/// Kinds that no verdict about another object rests on. Only those of them are kept that carry
+/// waivers, to be counted and told of before they end; nothing waits for these watches.
+pub const CARRIERS: [Kind; 2] = [Kind::CronJob, Kind::DaemonSet];
+
 /// Is told how the watches fare. Called from their tasks, so it must not block.
 pub trait Observer: Send + Sync + 'static {
     /// The kind has been listed for the first time, or the cluster is known not to have it.
@@ -77,7 +81,7 @@ impl Watches {
     /// Starts to fill the facts and to keep them true.
     pub fn start(cluster: &Cluster, facts: &Arc<Facts>, observer: &Arc<dyn Observer>) -> Self {
         let mut tasks = JoinSet::new();
-        for kind in WATCHED {
+        for kind in WATCHED.into_iter().chain(CARRIERS) {
             let watch = Watch::new(cluster.client().clone(), kind, Arc::clone(facts), Arc::clone(observer));
             tasks.spawn(watch.run());
         }

@@ -111,6 +111,11 @@ impl fmt::Display for WaiverState {
 }
 
 impl Listed {
+    /// The namespace that it is about: the object's own, which for a Namespace is itself.
+    pub fn home(&self) -> &str {
+        home(&self.subject)
+    }
+
     /// Whole days until its end, negative after it; `None` where it has none.
     pub fn days_left(&self, now: Timestamp) -> Option<i64> {
         Some(self.ends?.duration_since(now).as_secs().div_euclid(86_400))

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Autoscaler, Budget, Claim, Fact, MadeFrom, Pause, RolloutStrategy, Workload};
+use super::{Autoscaler, Budget, Carrier, Claim, Fact, MadeFrom, Pause, RolloutStrategy, Workload};
 use crate::object::{self, Body, ContainerKind, Count, Kind, Object, PodSpec, Resource, RollingUpdate, Text};
+use crate::rules::SINGLETON_ANNOTATION;
+use crate::waiver::PREFIX;
 
 const PAUSED: &str = "autoscaling.keda.sh/paused";
 const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
@@ -35,6 +37,17 @@ impl Fact {
             Body::Namespace => Self::Namespace(owned(&object.metadata.labels)),
             Body::CronJob(_) | Body::Pod(_) | Body::Scale(_) | Body::Workload(_) => return None,
         })
+    }
+}
+
+impl Carrier {
+    /// What is kept of an object that carries waivers; `None` for those that carry none.
+    pub fn project(object: &Object<'_>) -> Option<Self> {
+        let carries = |key: &str| key.starts_with(PREFIX) || key == SINGLETON_ANNOTATION;
+        if !object.metadata.annotations.keys().any(|key| carries(key)) {
+            return None;
+        }
+        Some(Self { labels: owned(&object.metadata.labels), annotations: annotations(object) })
     }
 }
 

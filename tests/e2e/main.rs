@@ -35,6 +35,12 @@ use serde_json::Value;
 /// What waits for a watch to deliver waits this long at most; it takes milliseconds.
 const SOON: Duration = Duration::from_secs(30);
 
+/// The shipped policies, and those for namespaces that some tests label.
+const POLICIES: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/policies"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/policies"),
+];
+
 /// The control plane with Plimsoll in front of it.
 struct Stage {
     plane: &'static ControlPlane,
@@ -48,9 +54,7 @@ fn stage() -> &'static Stage {
         let plane = ControlPlane::shared();
         plane.install_keda().expect("KEDA's CRDs");
         let program = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
-        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
-        let more = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/policies");
-        let args = ["--policies", shipped, more];
+        let args = [&["--policies"][..], &POLICIES].concat();
         let plimsoll = Plimsoll::start(plane, program, &args).expect("Plimsoll starts");
         plimsoll.register(plane, &["webhook.pods=true"], &say).expect("the apiserver calls Plimsoll");
         Stage { plane, plimsoll }

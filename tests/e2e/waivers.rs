@@ -6,7 +6,8 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use super::controlplane::Run;
-use super::{SOON, Stage, deployment, stage};
+use super::scan::run_plimsoll;
+use super::{POLICIES, SOON, Stage, deployment, stage};
 use crate::controlplane::wait_until;
 
 const WAIVER: &str = "waiver.plimsoll.dev/min-replicas";
@@ -45,6 +46,32 @@ struct Shell {
 }
 
 impl Shell {
+    /// What `plimsoll waivers` says of the namespace: state and object.
+    fn states(&self) -> Vec<String> {
+        let report = self.plimsoll(&["waivers", "--output", "json"]);
+        let line = |waiver: &Value| {
+            let text = |field: &str| waiver[field].as_str().unwrap_or_default().to_owned();
+            format!("{} {}/{}", text("state"), text("kind"), text("name"))
+        };
+        let mut states: Vec<String> = report["waivers"].as_array().unwrap().iter().map(line).collect();
+        states.sort();
+        states
+    }
+
+    /// What `plimsoll scan` says of the finding that the waiver is about.
+    fn scanned(&self) -> String {
+        let report = self.plimsoll(&["scan", "--output", "json"]);
+        let findings = report["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["rule"] == "min-replicas").unwrap();
+        finding["state"].as_str().unwrap().to_owned()
+    }
+
+    fn plimsoll(&self, args: &[&str]) -> Value {
+        let args = [args, &["-n", &self.namespace, "--policies"], &POLICIES].concat();
+        let (_, run) = run_plimsoll(self.stage.plane, "admin", &args);
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run}"))
+    }
+
     fn run(&self, user: &str, args: &[&str]) -> Run {
         self.stage.plane.kubectl(user, &[args, &["-n", &self.namespace]].concat())
     }
@@ -144,6 +171,23 @@ fn who_lacks_the_verb_waives_by_no_road_and_who_has_it_waives_that_rule_there() 
     let run = elsewhere.apply("bob", &annotated("web", 1, &[(WAIVER, &emergency)]), &[]);
     assert!(run.stderr.contains("waived in an EMERGENCY by b@example.com"), "{run}");
     run.expect_ok("an emergency");
+
+    // Nothing but its waiver makes a CronJob worth keeping, nobody but the gauges looks at it.
+    let cron = json!({"apiVersion": "batch/v1", "kind": "CronJob",
+        "metadata": {"name": "tick", "annotations": {WAIVER: text}},
+        "spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {
+            "spec": {"containers": [{"name": "app", "image": "nginx:1"}], "restartPolicy": "Never"}}}}}});
+    shell.apply("alice", &cron.to_string(), &[]).expect_ok("she may waive that rule here");
+    for (namespace, state, count) in [(&shell.namespace, "Active", 2), (&elsewhere.namespace, "Expiring", 1)]
+    {
+        let line = format!(
+            "plimsoll_waivers{{namespace=\"{namespace}\",rule=\"min-replicas\",state=\"{state}\"}} {count}"
+        );
+        wait_until(&line, SOON, || stage.plimsoll.get("/metrics").is_ok_and(|text| text.contains(&line)));
+    }
+
+    assert_eq!(shell.states(), ["Active Deployment/web", "Unneeded CronJob/tick"]);
+    assert_eq!(elsewhere.states(), ["Expiring Deployment/web"]);
 
     let changes = |namespace: &str, user: &str, decision: &str| -> Vec<Value> {
         let records = stage.plimsoll.records();
@@ -251,6 +295,10 @@ fn renew(shell: &Shell) {
 #[test]
 fn an_ended_waiver_without_grace_bites_at_once() {
     let shell = ended(stage(), "no-grace");
+    assert_eq!(
+        (shell.scanned().as_str(), shell.states()),
+        ("New", vec!["Expired Deployment/web".to_owned()])
+    );
     let message = image(&shell, "3").expect_refused("it has ended");
     assert!(message.contains("; the waiver ended at"), "{message}");
     scale(&shell, 1).expect_refused("worse");
@@ -271,12 +319,18 @@ fn an_ended_waiver_without_grace_bites_at_once() {
 #[test]
 fn an_ended_waiver_warns_for_its_grace_and_a_rollback_across_its_renewal_passes() {
     let shell = ended(stage(), "grace");
+    let expired = vec!["Expired Deployment/web".to_owned()];
+    assert_eq!((shell.scanned().as_str(), shell.states()), ("Existing", expired));
     let run = image(&shell, "3");
     assert!(run.stderr.contains("no worse than before; the waiver ended at"), "{run}");
     run.expect_ok("within grace");
     scale(&shell, 1).expect_refused("worse, grace or not");
     wait_until("the third revision", SOON, || shell.stage.settled_replica_sets(&shell.namespace, "web") == 3);
     renew(&shell);
+    assert_eq!(
+        (shell.scanned().as_str(), shell.states()),
+        ("Waived", vec!["Active Deployment/web".to_owned()])
+    );
     let undo = shell.run("alice", &["rollout", "undo", "deployment/web"]);
     assert!(undo.stderr.contains("brings back a waiver that ended at"), "{undo}");
     undo.expect_ok("grace is what a rollback at night needs");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::facts::{Fact, Facts, NamespaceFacts};
+use crate::facts::{Carrier, Fact, Facts, NamespaceFacts};
 use crate::object::{Kind, Object, Text, nullable};
 
 /// Namespace and name. A namespace itself has none of the former, as [`Facts::retain`] expects.
@@ -20,6 +20,17 @@ pub(super) struct Cache {
     count: usize,
     /// What was complained about already.
     unreadable: HashSet<Key>,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Stored {
+    /// Something of it is kept.
+    Kept,
+    /// Nothing of it is worth keeping.
+    Passed,
+    /// It can't be read.
+    Unreadable,
 }
 
 /// A list in progress.
@@ -73,10 +84,10 @@ impl Cache {
     pub(super) fn list_item(&mut self, listing: &mut Listing, text: &str) {
         let Some(identity) = self.identify(text) else { return };
         let key = self.key(&identity);
-        if self.store(&key, text) {
-            listing.known.insert(key);
-        } else {
-            listing.unreadable.insert(key);
+        match self.store(&key, text) {
+            Stored::Kept => drop(listing.known.insert(key)),
+            Stored::Passed => {}
+            Stored::Unreadable => drop(listing.unreadable.insert(key)),
         }
     }
 
@@ -92,7 +103,7 @@ impl Cache {
         let identity = self.identify(text)?;
         let key = self.key(&identity);
         let was = self.knows(&key);
-        let is = self.store(&key, text);
+        let is = self.store(&key, text) == Stored::Kept;
         self.count = (self.count + usize::from(is)).saturating_sub(usize::from(was));
         identity.version()
     }
@@ -109,13 +120,20 @@ impl Cache {
 
     /// Puts an object into the facts, or complains once and takes out what was known of it: an
     /// outdated fact would be as wrong as none and would not be read live.
-    fn store(&mut self, key: &Key, text: &str) -> bool {
+    fn store(&mut self, key: &Key, text: &str) -> Stored {
         match Object::read(self.kind, text) {
             Ok(object) => {
                 self.unreadable.remove(key);
-                let Some(fact) = Fact::project(&object) else { return false };
-                self.update(key, |facts, _| facts.insert(fact));
-                true
+                let (fact, carrier) = (Fact::project(&object), Carrier::project(&object));
+                let is_kept = fact.is_some() || carrier.is_some();
+                if !is_kept && !self.knows(key) {
+                    return Stored::Passed;
+                }
+                self.update(key, |facts, name| {
+                    fact.into_iter().for_each(|fact| facts.insert(fact));
+                    facts.carry(self.kind, name, carrier);
+                });
+                if is_kept { Stored::Kept } else { Stored::Passed }
             }
             Err(error) => {
                 if self.unreadable.insert(key.clone()) {
@@ -123,7 +141,7 @@ impl Cache {
                     warn!(kind = %self.kind, namespace, name, %error, "object is left out of the facts");
                 }
                 self.update(key, |facts, name| facts.remove(self.kind, name));
-                false
+                Stored::Unreadable
             }
         }
     }
@@ -161,6 +179,7 @@ impl Cache {
             Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
                 facts.autoscalers().any(|scaler| scaler.kind == self.kind && scaler.name == name)
             }
+            Kind::CronJob | Kind::DaemonSet => facts.carries(self.kind, name),
             kind => facts.workload(kind, name).is_some(),
         }
     }
@@ -219,6 +238,34 @@ mod tests {
         cache.put(BAD);
         cache.remove(BAD);
         assert_eq!((cache.count(), cache.unreadable.len()), (0, 0));
+    }
+
+    /// A cluster has many CronJobs, and few with waivers.
+    #[test]
+    fn what_is_watched_for_its_waivers_is_kept_while_it_carries_one() {
+        let (mut cache, facts) = cache(Kind::CronJob);
+        let plain = r#"{"metadata":{"name":"tick","namespace":"shop"},"spec":{"schedule":"* * * * *"}}"#;
+        let waived = plain.replace(
+            r#""namespace""#,
+            r#""labels":{"a":"b"},"annotations":{"waiver.plimsoll.dev/cron-interval":"x","c":"d"},"namespace""#,
+        );
+        cache.put(plain);
+        assert!(facts.namespaces().is_empty());
+        cache.put(&waived);
+        let namespace = facts.namespace("shop");
+        let [(kind, name, carrier)] = namespace.carriers().collect::<Vec<_>>()[..] else { panic!("one") };
+        assert_eq!((kind, name, carrier.annotations.len()), (Kind::CronJob, "tick", 1));
+        assert_eq!((cache.count(), facts.count(Kind::CronJob)), (1, 1));
+        let mut listing = cache.list();
+        cache.list_item(&mut listing, plain);
+        cache.replace(listing);
+        assert_eq!((cache.count(), facts.count(Kind::CronJob), cache.unreadable.len()), (0, 0, 0));
+        cache.put(&waived);
+        cache.put(plain);
+        cache.put(&waived);
+        cache.remove(&waived);
+        assert_eq!(cache.count(), 0);
+        assert!(facts.namespaces().is_empty());
     }
 
     #[test]

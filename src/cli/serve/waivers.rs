@@ -1,0 +1,49 @@
+//! Counts the waivers that the caches know of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::engine::waivers::{Holder, Listed, Register};
+use crate::facts::Facts;
+use crate::metrics::Metrics;
+use crate::object::Kind;
+use crate::policy::Policy;
+use crate::policy::reload::Policies;
+use crate::verdict::Subject;
+
+/// How often. It takes a look at each object that carries a waiver, and waivers end by themselves.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Counts for ever.
+pub(super) async fn count(policies: Policies, facts: Arc<Facts>, metrics: Arc<Metrics>) {
+    let mut interval = interval(PERIOD);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        metrics.waivers(&all(&policies.current(), &facts, Timestamp::now()));
+    }
+}
+
+/// Every waiver that the facts hold. What is needed can't be told from them: a cache keeps no pod
+/// templates and no schedules.
+fn all(policies: &[Policy], facts: &Facts, now: Timestamp) -> Vec<Listed> {
+    let snapshots = facts.namespaces();
+    let labels = snapshots.iter().filter_map(|(name, facts)| Some((name.clone(), facts.labels.clone()?)));
+    let namespaces: BTreeMap<_, _> = labels.collect();
+    let holders = snapshots.iter().flat_map(|(namespace, facts)| {
+        facts.carriers().map(move |(kind, name, carrier)| Holder {
+            subject: Subject {
+                kind,
+                namespace: if kind == Kind::Namespace { String::new() } else { namespace.clone() },
+                name: name.to_owned(),
+            },
+            labels: &carrier.labels,
+            annotations: &carrier.annotations,
+        })
+    });
+    Register { policies, namespaces: &namespaces, needed: None, now }.list(holders)
+}
