@@ -1,14 +1,16 @@
 //! The cluster that Plimsoll guards, through its API server.
 //!
-//! [`Watches`] keep the facts true, [`Cluster::read_live`] confirms them past every cache,
+//! [`Watches`] keep the facts true, [`LiveReads`] confirm them past every cache,
 //! [`Webhooks`] keeps Plimsoll's own registration in order, and [`secret`] what its replicas share.
 //! Every fact that is read comes as JSON text and goes through [`crate::object`], as what arrives in
 //! an admission review does.
 
 mod authorize;
 mod events;
+mod flights;
 mod inspect;
 pub mod lease;
+mod limit;
 mod list;
 mod live;
 pub mod policies;
@@ -31,7 +33,7 @@ use thiserror::Error;
 pub use events::{Events, Notice, Reason, Regarding};
 pub use inspect::InspectError;
 pub use list::{ListError, Snapshot, identify, resource};
-pub use live::LiveError;
+pub use live::{LiveError, LiveReads};
 pub use watch::{Observer, WATCHED, WatchError, Watches};
 pub use webhooks::Webhooks;
 

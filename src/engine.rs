@@ -2,7 +2,8 @@
 //!
 //! Nothing in here does I/O, so `serve`, `check` and `scan` can't disagree. What a verdict rests on
 //! comes back with it: [`Outcome::rests_on`] and [`Outcome::missing`] name what a caller with a
-//! cluster should read live before it believes the verdict.
+//! cluster should read live before it believes the verdict, [`Outcome::looked_at`] what else it should
+//! read if it knows that the facts are old.
 
 mod authorize;
 mod doubt;
@@ -102,6 +103,8 @@ pub struct Outcome {
     pub rests_on: BTreeSet<Reference>,
     /// Partners that the object names or selects and that the facts don't have.
     pub missing: BTreeSet<Reference>,
+    /// Every fact about another object that had a say, whatever came of it.
+    pub looked_at: BTreeSet<Reference>,
     /// The waivers that findings asked for, whether they still count or have ended: the object that
     /// carries each, or that a policy grants it to, and the rule.
     pub waivers: HashSet<(Subject, &'static str)>,
@@ -165,6 +168,7 @@ pub fn fill_in(
         outcome.verdict.findings.extend(more.verdict.findings);
         outcome.verdict.patch.extend(more.verdict.patch);
         outcome.missing.extend(more.missing);
+        outcome.looked_at.extend(more.looked_at);
     }
     outcome
 }
@@ -226,6 +230,8 @@ struct Pass<'p> {
     waivers: Waivers<'p>,
     /// Who may waive what; `None` where nobody is asked.
     answers: Option<&'p BTreeMap<&'static str, Permission>>,
+    /// The namespace, if its labels decide which policies apply.
+    namespace: Option<Reference>,
     /// Whether a policy applies to the object, whoever made it.
     is_governed: bool,
     /// Whether it is judged where it lies.
@@ -245,8 +251,11 @@ impl<'p> Pass<'p> {
         // A namespace is in a policy by what it was before the request.
         let own = (request.kind == Kind::Namespace).then_some(&subjects.labels_before);
         let labels = own.or(facts.labels.as_ref());
-        if labels.is_none() && policies.iter().any(|policy| policy.matching.needs_labels()) {
-            outcome.missing.insert(Reference::Object(Kind::Namespace, request.namespace.to_owned()));
+        let by_labels = own.is_none() && policies.iter().any(|policy| policy.matching.needs_labels());
+        let namespace = by_labels.then(|| Reference::Object(Kind::Namespace, request.namespace.to_owned()));
+        outcome.looked_at.extend(namespace.clone());
+        if labels.is_none() {
+            outcome.missing.extend(namespace.clone());
         }
         // What joins a policy brings its waivers along: that one has to ask for them.
         let joins = |policy: &Policy| {
@@ -255,6 +264,7 @@ impl<'p> Pass<'p> {
         let applies = |policy: &Policy| policy.matching.namespace(request.namespace, labels) || joins(policy);
         if policies.iter().any(applies) {
             outcome.missing.extend(subjects.missing.iter().cloned());
+            outcome.looked_at.extend(subjects.looked_at.iter().cloned());
         }
         let governs = |policy: &&Policy| applies(policy) && subjects.is_selected(&policy.matching);
         let mut policies: Vec<&Policy> = policies.iter().filter(governs).collect();
@@ -281,6 +291,7 @@ impl<'p> Pass<'p> {
             subjects,
             waivers,
             answers,
+            namespace,
             is_governed,
             is_stored: false,
             outcome,
@@ -290,6 +301,10 @@ impl<'p> Pass<'p> {
     fn judge(mut self) -> Outcome {
         if !self.policies.is_empty() {
             self.run();
+            // It is never denied, whatever the facts are.
+            if self.subjects.is_metadata_only {
+                self.outcome.looked_at.clear();
+            }
             // A Deployment's annotations are copied to its ReplicaSets, where nothing needs them.
             if self.request.object.metadata.controller().is_none() {
                 let notices = self.waivers.notices(&self.outcome.verdict, &self.subjects);
@@ -327,6 +342,11 @@ impl<'p> Pass<'p> {
         self.outcome.missing.extend(context.take_missing());
         let claims = authorize::claims(request, &self.subjects, &self.policies, &self.waivers);
         let refused = authorize::settle(claims, request, self.answers, &mut self.waivers, &mut self.outcome);
+        // Whose labels decide which policies there are, and whose waivers count, every denial rests on.
+        let mut rests_on = context.take_consulted();
+        rests_on.extend(before.as_ref().map(Context::take_consulted).unwrap_or_default());
+        self.outcome.looked_at.extend(rests_on.iter().cloned());
+        rests_on.extend(self.namespace.clone());
 
         let owner = owner::find(request, self.facts)
             .and_then(|owner| Object::read(owner.kind, &owner.text).ok())
@@ -342,7 +362,8 @@ impl<'p> Pass<'p> {
             for rule in &policy.rules {
                 let mut found = Vec::new();
                 rule.check.check(&context, &mut found);
-                let consulted = context.take_consulted();
+                let mut consulted = context.take_consulted();
+                self.outcome.looked_at.extend(consulted.iter().cloned());
                 self.outcome.missing.extend(context.take_missing());
                 if found.is_empty() {
                     continue;
@@ -355,6 +376,8 @@ impl<'p> Pass<'p> {
                 let mut existed = Vec::new();
                 if let Some(before) = &before {
                     rule.check.check(before, &mut existed);
+                    // That there was no such finding before can be wrong, too.
+                    consulted.extend(before.take_consulted());
                 }
                 let existed: HashMap<&str, &Finding> =
                     existed.iter().map(|finding| (finding.place.as_str(), finding)).collect();
@@ -368,6 +391,7 @@ impl<'p> Pass<'p> {
                     self.outcome.waivers.extend(holders.map(|holder| (holder, finding.rule)));
                 }
                 if judged.iter().any(Judged::denies) {
+                    self.outcome.rests_on.extend(rests_on.iter().cloned());
                     self.outcome.rests_on.extend(consulted);
                 }
                 judged.into_iter().for_each(|judged| all.add(judged));

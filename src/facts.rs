@@ -210,6 +210,22 @@ pub enum Reference {
     Owner(Kind, String),
 }
 
+impl Reference {
+    /// The kind that it is about.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Object(kind, _) | Self::All(kind) | Self::Owner(kind, _) => *kind,
+        }
+    }
+
+    /// Whether it is among the references, or a list of all objects of its kind is, which brings it along.
+    /// A list brings no object as a whole.
+    pub fn is_covered(&self, by: &BTreeSet<Self>) -> bool {
+        let is_owner = matches!(self, Self::Owner(..));
+        by.contains(self) || (!is_owner && by.contains(&Self::All(self.kind())))
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -316,6 +332,17 @@ impl NamespaceFacts {
         }
     }
 
+    /// Puts in what was found of a reference, in place of all that was known of it.
+    pub fn replace(&mut self, reference: &Reference, found: impl IntoIterator<Item = Fact>) {
+        match reference {
+            Reference::Object(kind, name) => self.remove(*kind, name),
+            Reference::All(kind) => self.clear(*kind),
+            // Nobody watches these, so there is nothing old to forget.
+            Reference::Owner(..) => {}
+        }
+        found.into_iter().for_each(|fact| self.insert(fact));
+    }
+
     /// Forgets every object of a kind.
     pub fn clear(&mut self, kind: Kind) {
         for name in self.names(kind) {
@@ -352,6 +379,8 @@ impl NamespaceFacts {
 #[derive(Debug, Default)]
 pub struct Facts {
     namespaces: RwLock<HashMap<String, Arc<NamespaceFacts>>>,
+    /// Kinds whose changes nobody hears of.
+    outdated: RwLock<BTreeSet<Kind>>,
 }
 
 impl Facts {
@@ -365,6 +394,25 @@ impl Facts {
     pub fn namespaces(&self) -> Vec<(String, Arc<NamespaceFacts>)> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
         namespaces.iter().map(|(name, facts)| (name.clone(), Arc::clone(facts))).collect()
+    }
+
+    /// Whether changes of a kind are heard of, so that what is known of it is milliseconds old at most.
+    pub fn is_current(&self, kind: Kind) -> bool {
+        !self.outdated.read().unwrap_or_else(PoisonError::into_inner).contains(&kind)
+    }
+
+    /// Notes whether changes of a kind are heard of.
+    pub fn set_current(&self, kind: Kind, is_current: bool) {
+        // Heard of far more often than lost, so the common case only reads.
+        if self.is_current(kind) == is_current {
+            return;
+        }
+        let mut outdated = self.outdated.write().unwrap_or_else(PoisonError::into_inner);
+        if is_current {
+            outdated.remove(&kind)
+        } else {
+            outdated.insert(kind)
+        };
     }
 
     /// Changes the facts of one namespace. Readers that hold a snapshot keep the old ones.

@@ -25,6 +25,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const DURATION_BUCKETS: [f64; 16] =
     [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
+/// A read of one object takes milliseconds, and none is waited for longer than half a second.
+const READ_BUCKETS: [f64; 8] = [1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 0.1, 0.25, 0.5];
+
 /// What the API server may ask about; anything else is counted as `other`.
 const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 
@@ -102,6 +105,56 @@ impl EventOutcome {
     }
 }
 
+/// What became of a verdict that the cluster was asked about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Confirmation {
+    /// The cluster agrees with the cache.
+    Confirmed,
+    /// The cluster knew better: a denial was none, or the other way round.
+    Overturned,
+    /// The cluster did not say, so the request is denied.
+    Unconfirmed,
+}
+
+impl Confirmation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Overturned => "overturned",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+/// How a live read of one object or one list went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LiveRead {
+    /// The API server answered.
+    Answered,
+    /// It could not be asked, or its answer made no sense.
+    Failed,
+    /// So many reads were due that it was not asked.
+    Limited,
+    /// A request waited for a read that another had asked for: none of its own.
+    Shared,
+    /// It did not answer in time.
+    TimedOut,
+}
+
+impl LiveRead {
+    const ALL: [Self; 5] = [Self::Answered, Self::Failed, Self::Limited, Self::Shared, Self::TimedOut];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Limited => "limited",
+            Self::Shared => "shared",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct AdmissionLabels {
     operation: &'static str,
@@ -146,19 +199,13 @@ struct ListenerLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct LiveReadLabels {
+struct OutcomeLabels {
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ShedLabels {
     reason: &'static str,
-}
-
-impl LiveReadLabels {
-    fn of(answered: bool) -> Self {
-        Self { outcome: if answered { "answered" } else { "failed" } }
-    }
 }
 
 /// The metrics of one process. Share it in an `Arc`; all its methods are cheap but
@@ -171,6 +218,9 @@ pub struct Metrics {
     admissions: Family<AdmissionLabels, Counter>,
     durations: Histogram,
     findings: Family<FindingLabels, Counter>,
+    confirmations: Family<OutcomeLabels, Counter>,
+    live_reads: Family<OutcomeLabels, Counter>,
+    live_read_durations: Histogram,
     certificate_expiry: Gauge,
     certificate_reload_errors: Counter,
     policies_reloaded: Gauge,
@@ -180,7 +230,6 @@ pub struct Metrics {
     waiver_expiry: Family<WaivedLabels, Gauge>,
     audit_write_errors: Counter,
     events: Family<EventLabels, Counter>,
-    live_reads: Family<LiveReadLabels, Counter>,
     handshake_failures: Counter,
     shed: Family<ShedLabels, Counter>,
     panics: Counter,
@@ -195,6 +244,9 @@ impl Metrics {
             admissions: Family::default(),
             durations: Histogram::new(DURATION_BUCKETS),
             findings: Family::default(),
+            confirmations: Family::default(),
+            live_reads: Family::default(),
+            live_read_durations: Histogram::new(READ_BUCKETS),
             certificate_expiry: Gauge::default(),
             certificate_reload_errors: Counter::default(),
             policies_reloaded: Gauge::default(),
@@ -204,7 +256,6 @@ impl Metrics {
             waiver_expiry: Family::default(),
             audit_write_errors: Counter::default(),
             events: Family::default(),
-            live_reads: Family::default(),
             handshake_failures: Counter::default(),
             shed: Family::default(),
             panics: Counter::default(),
@@ -215,8 +266,8 @@ impl Metrics {
             // Zeros from the start: a rate needs something to rise from.
             drop(metrics.events.get_or_create(&EventLabels { outcome: outcome.as_str() }));
         }
-        for outcome in [true, false] {
-            drop(metrics.live_reads.get_or_create(&LiveReadLabels::of(outcome)));
+        for outcome in LiveRead::ALL {
+            drop(metrics.live_reads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
         }
         metrics
     }
@@ -235,6 +286,18 @@ impl Metrics {
             self.durations.clone(),
         );
         r.register("findings", "Findings by rule, by what policy does and by state", self.findings.clone());
+        r.register(
+            "confirmations",
+            "Verdicts that the cluster was asked about, by what came of it",
+            self.confirmations.clone(),
+        );
+        r.register("live_reads", "Reads to confirm a verdict, by how they went", self.live_reads.clone());
+        r.register_with_unit(
+            "live_read_duration",
+            "From the start of a live read to its answer",
+            seconds(),
+            self.live_read_durations.clone(),
+        );
         r.register_with_unit(
             "certificate_expiry_timestamp",
             "When the certificate that is served ends",
@@ -268,12 +331,6 @@ impl Metrics {
         let audit = self.audit_write_errors.clone();
         r.register("audit_write_errors", "Audit records that could not be written", audit);
         r.register("events", "Kubernetes Events by what became of them", self.events.clone());
-        let reads = self.live_reads.clone();
-        r.register(
-            "live_reads",
-            "Times that the cluster was asked to confirm what a verdict rests on",
-            reads,
-        );
         r.register("handshake_failures", "TLS handshakes that failed", self.handshake_failures.clone());
         r.register("requests_shed", "Requests and connections turned away unjudged", self.shed.clone());
         r.register("panics", "Requests answered with an error because of a bug", self.panics.clone());
@@ -303,6 +360,20 @@ impl Metrics {
     /// One finding of a judged request.
     pub fn finding(&self, rule: &'static str, action: &'static str, state: &'static str) {
         self.findings.get_or_create(&FindingLabels { rule, action, state }).inc();
+    }
+
+    /// The cluster was asked about a verdict.
+    pub fn confirmation(&self, outcome: Confirmation) {
+        self.confirmations.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// A live read, or a request that waited for another's. `seconds` is how long the API server took,
+    /// if it was asked and answered.
+    pub fn live_read(&self, outcome: LiveRead, seconds: Option<f64>) {
+        self.live_reads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+        if let Some(seconds) = seconds {
+            self.live_read_durations.observe(seconds);
+        }
     }
 
     /// When the served certificate ends, in Unix seconds.
@@ -358,11 +429,6 @@ impl Metrics {
     /// What became of a Kubernetes Event.
     pub fn event(&self, outcome: EventOutcome) {
         self.events.get_or_create(&EventLabels { outcome: outcome.as_str() }).inc();
-    }
-
-    /// The cluster was asked to confirm facts, and answered in time or didn't.
-    pub fn live_read(&self, answered: bool) {
-        self.live_reads.get_or_create(&LiveReadLabels::of(answered)).inc();
     }
 
     /// A TLS handshake failed, by error or by timeout.
@@ -422,6 +488,9 @@ mod tests {
         let metrics = Metrics::new("1.2.3");
         metrics.admission("CREATE", "Deployment", "Denied", false, 0.0002);
         metrics.finding("min-replicas", "Deny", "New");
+        metrics.confirmation(Confirmation::Overturned);
+        metrics.live_read(LiveRead::Answered, Some(0.002));
+        metrics.live_read(LiveRead::Shared, None);
         metrics.certificate_expires(1_900_000_000);
         metrics.policies_reloaded(true);
         metrics.cache_objects("Deployment", 3);
@@ -436,6 +505,10 @@ mod tests {
             r#"plimsoll_admission_requests_total{operation="CREATE",kind="Deployment",decision="Denied",dry_run="false"} 1"#,
             r#"plimsoll_admission_duration_seconds_bucket{le="0.00025"} 1"#,
             r#"plimsoll_findings_total{rule="min-replicas",action="Deny",state="New"} 1"#,
+            r#"plimsoll_confirmations_total{outcome="overturned"} 1"#,
+            r#"plimsoll_live_reads_total{outcome="answered"} 1"#,
+            r#"plimsoll_live_reads_total{outcome="shared"} 1"#,
+            "plimsoll_live_read_duration_seconds_count 1",
             "plimsoll_certificate_expiry_timestamp_seconds 1900000000",
             "plimsoll_certificate_reload_errors_total 0",
             "plimsoll_policy_last_reload_successful 1",

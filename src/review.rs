@@ -28,7 +28,7 @@ use crate::admission::{Request, Response, Status, UserInfo};
 use crate::audit::{AuditLog, Record};
 use crate::engine::{self, Operation, Outcome, Permission};
 use crate::facts::{Facts, NamespaceFacts, Reference};
-use crate::metrics::Metrics;
+use crate::metrics::{Confirmation, Metrics};
 use crate::object::{Kind, Object, ReadError, Text, nullable};
 use crate::policy::Policy;
 use crate::policy::reload::Policies;
@@ -39,8 +39,9 @@ use crate::verdict::{Action, State, Verdict};
 const LIVE_READS: Duration = Duration::from_millis(500);
 /// How long the cluster may take to say who may waive. All questions of a request are asked at once.
 const AUTHORIZATION: Duration = Duration::from_secs(1);
-/// How often the cluster is asked for one request: which policies apply, then what their rules look at.
-const ROUNDS: usize = 2;
+/// How often the cluster is asked for one request. Each answer can make rules look at more: which policies
+/// apply, then what the object acts on, then what else acts on that.
+const ROUNDS: usize = 4;
 
 /// Which webhook is asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,14 +69,14 @@ pub trait Review: Send + Sync + 'static {
 
 /// The cluster itself, past all caches.
 pub trait Live: Send + Sync {
-    /// The given facts with what the references name read anew.
+    /// The given facts with what the references name read anew, as it is after the call, absence included.
     fn read<'a>(
         &'a self,
         namespace: &'a str,
         references: &'a BTreeSet<Reference>,
         facts: &'a NamespaceFacts,
         within: Duration,
-    ) -> BoxFuture<'a, Result<NamespaceFacts, LiveError>>;
+    ) -> BoxFuture<'a, Reading>;
 
     /// Whether a user may waive a rule in a namespace.
     fn may_waive<'a>(
@@ -92,9 +93,18 @@ pub trait Witness: Send + Sync {
     fn decided(&self, record: &Record, uid: Option<&str>);
 }
 
+/// What live reads brought.
+#[derive(Debug)]
+pub struct Reading {
+    /// The facts, as they are now as far as they could be read.
+    pub facts: NamespaceFacts,
+    /// What could not be read, and why.
+    pub failed: BTreeMap<Reference, LiveError>,
+}
+
 /// A live read failed or took too long.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to read from the cluster: {0}")]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct LiveError(pub String);
 
 /// What becomes of a request that only a waiver lets in when its record can't be written.
@@ -216,38 +226,46 @@ impl Reviewer {
         let mut outcome = self.run(phase, request, user, &policies, &facts, &mut answers).await;
         let Some(live) = &self.live else { return Ok(outcome.verdict) };
         let end = Instant::now() + LIVE_READS;
-        let mut confirmed = BTreeSet::new();
-        // A namespace that turns out to be governed makes rules look at more, so this can take two rounds.
+        let at_first = outcome.verdict.allowed();
+        let (mut asked, mut confirmed) = (BTreeSet::new(), BTreeSet::new());
         for _ in 0..ROUNDS {
-            let references: BTreeSet<_> = doubts(phase, &outcome).difference(&confirmed).cloned().collect();
+            let mut references = doubts(phase, &outcome);
+            references.extend(self.outdated(phase, request, &outcome));
+            references.retain(|reference| !reference.is_covered(&asked));
             if references.is_empty() {
-                return Ok(outcome.verdict);
+                break;
             }
             let within = end.saturating_duration_since(Instant::now());
-            let read = live.read(request.namespace, &references, &facts, within).await;
-            self.metrics.live_read(read.is_ok());
-            match read {
-                Ok(fresh) => facts = Arc::new(fresh),
-                Err(error) => {
-                    warn!(%error, namespace = request.namespace, "Facts could not be confirmed.");
-                    // Nobody knows which policies apply. An error lets the failure policy decide.
-                    if references
-                        .iter()
-                        .any(|reference| matches!(reference, Reference::Object(Kind::Namespace, _)))
-                    {
-                        return Err(error);
-                    }
-                    break;
-                }
+            let mut reading = live.read(request.namespace, &references, &facts, within).await;
+            for (reference, error) in &reading.failed {
+                warn!(%error, %reference, namespace = request.namespace, "A fact could not be confirmed.");
             }
-            confirmed.extend(references);
+            // Nobody knows which policies apply. An error lets the failure policy decide.
+            let namespace = Reference::Object(Kind::Namespace, request.namespace.to_owned());
+            if outcome.missing.contains(&namespace)
+                && let Some(error) = reading.failed.remove(&namespace)
+            {
+                return Err(error);
+            }
+            confirmed.extend(references.difference(&reading.failed.into_keys().collect()).cloned());
+            asked.extend(references);
+            facts = Arc::new(reading.facts);
             outcome = self.run(phase, request, user, &policies, &facts, &mut answers).await;
         }
-        let doubts: BTreeSet<_> = doubts(phase, &outcome).difference(&confirmed).cloned().collect();
         // Without a denial, what findings rest on could only take warnings away.
-        let matters = |doubt: &&Reference| !outcome.verdict.allowed() || outcome.missing.contains(doubt);
-        if let Some(doubt) = doubts.iter().find(matters) {
-            engine::unconfirmed(&mut outcome.verdict, request, doubt);
+        let matters = |doubt: &Reference| !outcome.verdict.allowed() || outcome.missing.contains(doubt);
+        let doubt = doubts(phase, &outcome)
+            .into_iter()
+            .find(|reference| matters(reference) && !reference.is_covered(&confirmed));
+        if phase == Phase::Validate && !asked.is_empty() {
+            self.metrics.confirmation(match &doubt {
+                Some(_) => Confirmation::Unconfirmed,
+                None if outcome.verdict.allowed() == at_first => Confirmation::Confirmed,
+                None => Confirmation::Overturned,
+            });
+        }
+        if let Some(doubt) = doubt {
+            engine::unconfirmed(&mut outcome.verdict, request, &doubt);
         }
         Ok(outcome.verdict)
     }
@@ -280,6 +298,29 @@ impl Reviewer {
         };
         answers.extend(join_all(outcome.asks.iter().map(|rule| ask(rule))).await);
         engine::judge_authorized(request, policies, facts, answers, Timestamp::now())
+    }
+
+    /// What the verdict looked at and the cache may well be wrong about. It is read if it can be, and
+    /// believed otherwise, as it would be without a way to know better.
+    ///
+    /// A watch that is interrupted tells neither what came nor what went. And an autoscaler or a budget
+    /// is new seldom, but then often right after another one, from the same file, that it clashes with.
+    fn outdated(
+        &self,
+        phase: Phase,
+        request: &engine::Request<'_>,
+        outcome: &Outcome,
+    ) -> BTreeSet<Reference> {
+        if phase == Phase::Mutate {
+            return BTreeSet::new();
+        }
+        let clash = [Kind::HorizontalPodAutoscaler, Kind::PodDisruptionBudget, Kind::ScaledObject];
+        let is_new = request.operation == Operation::Create && clash.contains(&request.kind);
+        let outdated = |reference: &&Reference| {
+            let kind = reference.kind();
+            (is_new && clash.contains(&kind)) || !self.facts.is_current(kind)
+        };
+        outcome.looked_at.iter().filter(outdated).cloned().collect()
     }
 
     /// Whether any policy applies in a namespace, as far as is known without asking the cluster.

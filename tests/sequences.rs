@@ -8,6 +8,7 @@
     reason = "a test that can't go on is to fail loudly"
 )]
 
+use generate::{Step, steps};
 use jiff::Timestamp;
 use plimsoll::engine::{self, Operation, Request};
 use plimsoll::facts::{Fact, NamespaceFacts};
@@ -17,6 +18,9 @@ use plimsoll::verdict::{Judged, Verdict};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+#[path = "generate/steps.rs"]
+mod generate;
+
 /// One Deployment, what scales it and what budgets it. Its claim takes one writer.
 #[derive(Clone, Debug, Default)]
 struct World {
@@ -24,69 +28,6 @@ struct World {
     autoscaler: Option<Value>,
     scaled_object: Option<Value>,
     budgets: [Option<Value>; 2],
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Workload { replicas: i64, recreate: bool, surge: i64, singleton: bool, claim: bool },
-    Scale(i64),
-    Autoscaler(i64, i64),
-    ScaledObject { minimum: i64, more: i64, idle: Option<i64>, paused: Option<i64> },
-    Budget { which: bool, minimum: bool, count: Value, everybody: bool },
-}
-
-impl Step {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Workload { .. } | Self::Scale(_) => Kind::Deployment,
-            Self::Autoscaler(..) => Kind::HorizontalPodAutoscaler,
-            Self::ScaledObject { .. } => Kind::ScaledObject,
-            Self::Budget { .. } => Kind::PodDisruptionBudget,
-        }
-    }
-
-    /// The object as this step would have it stored.
-    fn object(&self) -> Value {
-        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
-        let (metadata, spec) = match self {
-            Self::Workload { replicas, recreate, surge, singleton, claim } => {
-                let strategy = match recreate {
-                    true => json!({"type": "Recreate"}),
-                    false => {
-                        let update = json!({"maxSurge": surge, "maxUnavailable": 1});
-                        json!({"type": "RollingUpdate", "rollingUpdate": update})
-                    }
-                };
-                let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
-                let pod = if *claim { json!({"volumes": volumes}) } else { json!({}) };
-                let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": pod});
-                let annotations =
-                    if *singleton { json!({"plimsoll.dev/singleton": "true"}) } else { json!({}) };
-                let metadata = json!({"name": "web", "annotations": annotations});
-                (metadata, json!({"replicas": replicas, "strategy": strategy, "template": template}))
-            }
-            Self::Scale(replicas) => (json!({"name": "web"}), json!({"replicas": replicas})),
-            Self::Autoscaler(minimum, more) => (
-                json!({"name": "web"}),
-                json!({"scaleTargetRef": target, "minReplicas": minimum, "maxReplicas": minimum + more}),
-            ),
-            Self::ScaledObject { minimum, more, idle, paused } => {
-                let count = paused.map(|count| count.to_string());
-                let annotations = json!({"autoscaling.keda.sh/paused-replicas": count});
-                let annotations = if paused.is_some() { annotations } else { json!({}) };
-                let spec = json!({"scaleTargetRef": target, "minReplicaCount": minimum,
-                    "maxReplicaCount": minimum + more, "idleReplicaCount": idle});
-                (json!({"name": "web", "annotations": annotations}), spec)
-            }
-            Self::Budget { which, minimum, count, everybody } => {
-                let field = if *minimum { "minAvailable" } else { "maxUnavailable" };
-                let selector = if *everybody { json!({}) } else { json!({"matchLabels": {"app": "web"}}) };
-                let name = format!("budget-{which}");
-                (json!({"name": name}), json!({field: count, "selector": selector}))
-            }
-        };
-        json!({"metadata": metadata, "spec": spec})
-    }
 }
 
 impl World {
@@ -221,25 +162,6 @@ fn policies() -> Vec<Policy> {
     load::from_texts(&[("policy".to_owned(), document.to_string())]).unwrap()
 }
 
-fn steps() -> impl Strategy<Value = Step> {
-    let counts = prop_oneof![
-        (0_i64..4).prop_map(Value::from),
-        prop_oneof![Just(0), Just(40), Just(90), Just(100)].prop_map(|percent| format!("{percent}%").into()),
-    ];
-    prop_oneof![
-        3 => (0_i64..5, any::<bool>(), 0_i64..2, proptest::bool::weighted(0.2), proptest::bool::weighted(0.2))
-            .prop_map(|(replicas, recreate, surge, singleton, claim)| Step::Workload {
-                replicas, recreate, surge, singleton, claim,
-            }),
-        3 => (0_i64..5).prop_map(Step::Scale),
-        2 => (1_i64..5, 0_i64..3).prop_map(|(minimum, more)| Step::Autoscaler(minimum, more)),
-        1 => (0_i64..5, 0_i64..3, proptest::option::weighted(0.2, 0_i64..2), proptest::option::weighted(0.2, 0_i64..4))
-            .prop_map(|(minimum, more, idle, paused)| Step::ScaledObject { minimum, more, idle, paused }),
-        2 => (any::<bool>(), any::<bool>(), counts, proptest::bool::weighted(0.2))
-            .prop_map(|(which, minimum, count, everybody)| Step::Budget { which, minimum, count, everybody }),
-    ]
-}
-
 /// Whoever adds a second pod to a budget that was right for one is warned, not refused: scaling toward
 /// compliance always passes. The budget itself would be refused in that state.
 fn comes_of_growth(judged: &Judged) -> bool {
@@ -250,7 +172,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_allowed_step_by_step_is_allowed_at_once(sequence in proptest::collection::vec(steps(), 1..12)) {
+    fn what_is_allowed_step_by_step_is_allowed_at_once(sequence in proptest::collection::vec(steps(false), 1..12)) {
         let policies = policies();
         let mut world = World::default();
         for step in &sequence {

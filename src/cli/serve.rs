@@ -21,7 +21,7 @@ use crate::audit::{self, AuditLog};
 use crate::cluster::lease::Election;
 use crate::cluster::policies::PolicyObjects;
 use crate::cluster::secret::SharedSecret;
-use crate::cluster::{Cluster, Events, Watches, Webhooks};
+use crate::cluster::{Cluster, Events, LiveReads, Watches, Webhooks};
 use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::policy::reload::{POLL, Policies};
@@ -186,7 +186,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         events
     });
     let witness = events.clone().map(|events| Arc::new(events) as Arc<dyn Witness>);
-    let live = cluster.map(|cluster| Arc::new(cluster) as Arc<dyn Live>);
+    let live =
+        cluster.map(|cluster| Arc::new(LiveReads::new(cluster, Arc::clone(&metrics))) as Arc<dyn Live>);
     let reviewer = Reviewer {
         policies,
         facts,

@@ -1,38 +1,50 @@
 //! Live reads: what a verdict rests on, read from the API server itself, past every cache.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future::{BoxFuture, join_all};
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::flights::Flights;
+use super::limit::Limit;
 use super::request::{self, PAGE, Page, is_name, path};
 use super::{Cluster, brief};
 use crate::admission::UserInfo;
 use crate::engine::Permission;
 use crate::facts::{Fact, NamespaceFacts, Owner, Reference};
+use crate::metrics::{LiveRead, Metrics};
 use crate::object::{Kind, Object, ReadError};
-use crate::review;
+use crate::review::{self, Reading};
 
-/// How many reads are under way at a time: enough for what a request rests on to be read at once,
-/// and a bound on what one request can make the API server do.
-const PARALLEL: usize = 16;
+/// How many reads are under way at a time, over all requests.
+const AT_ONCE: usize = 32;
+/// How many reads begin each second in the long run. Identical ones are shared, so it takes denials
+/// about as many different objects to get there.
+const PER_SECOND: u32 = 300;
+/// How many may begin at once after a quiet time.
+const BURST: u32 = 300;
+/// Nobody waits longer than this for a read.
+const LONGEST: Duration = Duration::from_millis(500);
 
-/// Why facts could not be confirmed.
-#[derive(Debug, Error)]
+/// Why a fact could not be confirmed.
+#[derive(Clone, Debug, Error)]
 pub enum LiveError {
-    /// Not every answer came in time.
+    /// The answer did not come in time.
     #[error("the API server did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
+    /// So many reads were due that this one was not sent.
+    #[error("too many facts have to be confirmed at the same time")]
+    Limited,
     /// The API server could not be asked, or refused to answer.
     #[error("failed to read {what}: {}", brief(source))]
     Failed {
         /// What was asked for.
         what: String,
         /// What went wrong.
-        source: kube::Error,
+        source: Arc<kube::Error>,
     },
     /// The answer makes no sense.
     #[error("failed to understand {what}: {source}")]
@@ -40,48 +52,131 @@ pub enum LiveError {
         /// What was asked for.
         what: String,
         /// What is wrong with it.
-        source: ReadError,
+        source: Arc<ReadError>,
     },
 }
 
-impl Cluster {
-    /// The facts of a namespace with what the references name read anew, absence included. Nothing
-    /// else changes, and nothing is remembered.
-    ///
-    /// # Errors
-    /// When a single reference can't be read, or all together take longer than `within`.
-    pub async fn read_live(
-        &self,
-        namespace: &str,
-        references: &BTreeSet<Reference>,
-        facts: &NamespaceFacts,
-        within: Duration,
-    ) -> Result<NamespaceFacts, LiveError> {
-        let mut reads = Vec::new();
-        for reference in references {
-            if !is_covered(reference, references) {
-                reads.push(async move { Ok((reference, self.read_reference(namespace, reference).await?)) });
-            }
-        }
-        let reads = stream::iter(reads).buffer_unordered(PARALLEL).try_collect::<Vec<_>>();
-        let reads = timeout(within, reads).await.map_err(|_| LiveError::TimedOut(within))??;
-        let mut facts = facts.clone();
-        for (reference, found) in reads {
-            match reference {
-                Reference::Object(kind, name) => facts.remove(*kind, name),
-                Reference::All(Kind::Namespace) => facts.remove(Kind::Namespace, namespace),
-                Reference::All(kind) => facts.clear(*kind),
-                // Nobody watches these, so there is nothing old to forget.
-                Reference::Owner(..) => {}
-            }
-            for fact in found {
-                facts.insert(fact);
-            }
-        }
-        Ok(facts)
+/// What was found, or why nobody knows.
+type Answer = Result<Arc<Vec<Fact>>, LiveError>;
+
+/// Live reads of one process: shared between requests that need the same, and limited. Nothing is
+/// remembered.
+pub struct LiveReads {
+    cluster: Cluster,
+    flights: Flights<(String, Reference), Answer>,
+    limit: Arc<Limit>,
+    metrics: Arc<Metrics>,
+}
+
+impl LiveReads {
+    /// Reads from a cluster, counted by the metrics.
+    pub fn new(cluster: Cluster, metrics: Arc<Metrics>) -> Self {
+        let limit = Arc::new(Limit::new(AT_ONCE, PER_SECOND, BURST, LONGEST));
+        Self { cluster, flights: Flights::new(), limit, metrics }
     }
 
-    async fn read_reference(&self, namespace: &str, reference: &Reference) -> Result<Vec<Fact>, LiveError> {
+    /// What is there of a reference now, absence included: an answer that the API server gave after
+    /// this call.
+    async fn find(&self, namespace: &str, reference: &Reference, within: Duration) -> Answer {
+        let key = (namespace.to_owned(), reference.clone());
+        let (flight, is_shared) = self.flights.next(&key, |place| {
+            let (cluster, limit) = (self.cluster.clone(), Arc::clone(&self.limit));
+            let mut attempt = Attempt { metrics: Arc::clone(&self.metrics), sent: None, ended: None };
+            let (namespace, reference) = key.clone();
+            async move {
+                let Some(_permit) = limit.admit().await else {
+                    attempt.end(LiveRead::Limited);
+                    return Err(LiveError::Limited);
+                };
+                place.leave();
+                attempt.begin();
+                let answer = timeout(LONGEST, cluster.find(&namespace, &reference)).await;
+                let answer = answer.unwrap_or(Err(LiveError::TimedOut(LONGEST)));
+                attempt.end(match answer {
+                    Ok(_) => LiveRead::Answered,
+                    Err(LiveError::TimedOut(_)) => LiveRead::TimedOut,
+                    Err(_) => LiveRead::Failed,
+                });
+                answer.map(Arc::new)
+            }
+        });
+        if is_shared {
+            self.metrics.live_read(LiveRead::Shared, None);
+        }
+        timeout(within, flight).await.unwrap_or(Err(LiveError::TimedOut(within)))
+    }
+}
+
+impl review::Live for LiveReads {
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        references: &'a BTreeSet<Reference>,
+        facts: &'a NamespaceFacts,
+        within: Duration,
+    ) -> BoxFuture<'a, Reading> {
+        Box::pin(async move {
+            let is_listed = |reference: &Reference| match reference {
+                Reference::Object(kind, _) => references.contains(&Reference::All(*kind)),
+                Reference::All(_) | Reference::Owner(..) => false,
+            };
+            let due = references.iter().filter(|reference| !is_listed(reference));
+            let reads = due.map(async |reference| (reference, self.find(namespace, reference, within).await));
+            let mut reading = Reading { facts: facts.clone(), failed: BTreeMap::new() };
+            for (reference, answer) in join_all(reads).await {
+                match answer {
+                    Ok(found) => reading.facts.replace(reference, found.iter().cloned()),
+                    Err(error) => {
+                        // A list that failed fails each of its objects.
+                        let lost = references
+                            .iter()
+                            .filter(|r| *r == reference || (r.kind() == reference.kind() && is_listed(r)));
+                        let error = review::LiveError(error.to_string());
+                        reading.failed.extend(lost.map(|lost| (lost.clone(), error.clone())));
+                    }
+                }
+            }
+            reading
+        })
+    }
+
+    fn may_waive<'a>(
+        &'a self,
+        user: &'a UserInfo<'a>,
+        namespace: &'a str,
+        rule: &'static str,
+    ) -> BoxFuture<'a, Permission> {
+        Box::pin(self.cluster.ask_may_waive(user, namespace, rule))
+    }
+}
+
+/// Counts a read when it is over, also when it is because nobody waits for it any more.
+struct Attempt {
+    metrics: Arc<Metrics>,
+    sent: Option<Instant>,
+    ended: Option<LiveRead>,
+}
+
+impl Attempt {
+    fn begin(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    fn end(&mut self, how: LiveRead) {
+        self.ended = Some(how);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let ended = self.ended.unwrap_or(LiveRead::TimedOut);
+        let took = self.sent.filter(|_| ended == LiveRead::Answered).map(|sent| sent.elapsed().as_secs_f64());
+        self.metrics.live_read(ended, took);
+    }
+}
+
+impl Cluster {
+    async fn find(&self, namespace: &str, reference: &Reference) -> Result<Vec<Fact>, LiveError> {
         let (kind, name) = match reference {
             Reference::Object(kind, name) | Reference::Owner(kind, name) => (*kind, Some(name.as_str())),
             Reference::All(Kind::Namespace) => (Kind::Namespace, Some(namespace)),
@@ -96,7 +191,7 @@ impl Cluster {
         let Some(name) = name else { return self.read_all(kind, namespace, &path).await };
         let what = || format!("{kind} {namespace}/{name}");
         let answer = request::get(self.client(), &path, name).await;
-        let text = answer.map_err(|source| LiveError::Failed { what: what(), source })?;
+        let text = answer.map_err(|source| LiveError::Failed { what: what(), source: Arc::new(source) })?;
         let read = |text: String| match reference {
             Reference::Owner(..) => read_owner(kind, text, what).map(Some),
             _ => read(kind, &text, what),
@@ -107,7 +202,7 @@ impl Cluster {
 
     async fn read_all(&self, kind: Kind, namespace: &str, path: &str) -> Result<Vec<Fact>, LiveError> {
         let what = || format!("the {}s of namespace {namespace}", kind.as_str());
-        let failed = |source| LiveError::Failed { what: what(), source };
+        let failed = |source| LiveError::Failed { what: what(), source: Arc::new(source) };
         let mut facts = Vec::new();
         let mut token = None;
         loop {
@@ -131,44 +226,15 @@ impl Cluster {
     }
 }
 
-impl review::Live for Cluster {
-    fn read<'a>(
-        &'a self,
-        namespace: &'a str,
-        references: &'a BTreeSet<Reference>,
-        facts: &'a NamespaceFacts,
-        within: Duration,
-    ) -> BoxFuture<'a, Result<NamespaceFacts, review::LiveError>> {
-        Box::pin(async move {
-            let facts = self.read_live(namespace, references, facts, within).await;
-            facts.map_err(|error| review::LiveError(error.to_string()))
-        })
-    }
-
-    fn may_waive<'a>(
-        &'a self,
-        user: &'a UserInfo<'a>,
-        namespace: &'a str,
-        rule: &'static str,
-    ) -> BoxFuture<'a, Permission> {
-        Box::pin(self.ask_may_waive(user, namespace, rule))
-    }
-}
-
-/// Whether another reference brings the object along.
-fn is_covered(reference: &Reference, references: &BTreeSet<Reference>) -> bool {
-    matches!(reference, Reference::Object(kind, _) if *kind != Kind::Namespace
-        && references.contains(&Reference::All(*kind)))
-}
-
 fn read(kind: Kind, text: &str, what: impl Fn() -> String) -> Result<Option<Fact>, LiveError> {
-    let object = Object::read(kind, text).map_err(|source| LiveError::Unreadable { what: what(), source })?;
+    let unreadable = |source| LiveError::Unreadable { what: what(), source: Arc::new(source) };
+    let object = Object::read(kind, text).map_err(unreadable)?;
     Ok(Fact::project(&object))
 }
 
 fn read_owner(kind: Kind, text: String, what: impl Fn() -> String) -> Result<Fact, LiveError> {
-    let object =
-        Object::read(kind, &text).map_err(|source| LiveError::Unreadable { what: what(), source })?;
+    let object = Object::read(kind, &text)
+        .map_err(|source| LiveError::Unreadable { what: what(), source: Arc::new(source) })?;
     let uid = object.metadata.uid.as_deref().unwrap_or_default().to_owned();
     let name = object.display_name();
     Ok(Fact::Owner(Owner { kind, name, uid, text }))
@@ -178,11 +244,22 @@ fn read_owner(kind: Kind, text: String, what: impl Fn() -> String) -> Result<Fac
 mod tests {
     use super::*;
     use crate::cluster::scripted::scripted;
+    use crate::review::Live as _;
 
-    const BUDGET: Duration = Duration::from_millis(500);
+    const WITHIN: Duration = Duration::from_millis(500);
 
     fn claim(name: &str) -> Reference {
         Reference::Object(Kind::PersistentVolumeClaim, name.to_owned())
+    }
+
+    async fn read(cluster: Cluster, facts: &NamespaceFacts, references: &[Reference]) -> Reading {
+        let reads = LiveReads::new(cluster, Arc::new(Metrics::new("test")));
+        reads.read("shop", &references.iter().cloned().collect(), facts, WITHIN).await
+    }
+
+    fn only_error(reading: &Reading) -> String {
+        assert_eq!(reading.failed.len(), 1, "{:?}", reading.failed);
+        reading.failed.values().next().unwrap().to_string()
     }
 
     #[tokio::test]
@@ -195,10 +272,9 @@ mod tests {
         let absent = (404, r#"{"status":"Failure","reason":"NotFound","code":404}"#.to_owned());
         let (cluster, asked) = scripted(vec![absent]);
         // The second is no name that the API knows, so it is absent without a question.
-        let references = BTreeSet::from([claim("gone"), claim("../../secrets/x")]);
-        let read = cluster.read_live("shop", &references, &facts, BUDGET).await.unwrap();
-        assert!(read.claim("gone").is_none());
-        assert!(read.claim("untouched").is_some());
+        let reading = read(cluster, &facts, &[claim("gone"), claim("../../secrets/x")]).await;
+        assert!(reading.failed.is_empty() && reading.facts.claim("gone").is_none());
+        assert!(reading.facts.claim("untouched").is_some());
         let asked = asked.lock().unwrap();
         assert_eq!(asked.len(), 1);
         assert_eq!(asked[0].0, "/api/v1/namespaces/shop/persistentvolumeclaims/gone");
@@ -208,59 +284,60 @@ mod tests {
     async fn an_owner_is_read_as_a_whole() {
         let text = r#"{"metadata":{"name":"tick","uid":"u"},"spec":{"schedule":"0 * * * *"}}"#;
         let (cluster, asked) = scripted(vec![(200, text.to_owned())]);
-        let references = BTreeSet::from([Reference::Owner(Kind::CronJob, "tick".to_owned())]);
-        let read = cluster.read_live("shop", &references, &NamespaceFacts::default(), BUDGET).await.unwrap();
-        let owner = read.owner(Kind::CronJob, "tick").unwrap();
+        let owner = Reference::Owner(Kind::CronJob, "tick".to_owned());
+        let reading = read(cluster, &NamespaceFacts::default(), &[owner]).await;
+        let owner = reading.facts.owner(Kind::CronJob, "tick").unwrap();
         assert_eq!((owner.uid.as_str(), owner.text.as_str()), ("u", text));
         assert_eq!(asked.lock().unwrap()[0].0, "/apis/batch/v1/namespaces/shop/cronjobs/tick");
     }
 
     #[tokio::test]
     async fn without_keda_there_are_no_scaled_objects() {
-        let (cluster, _) = scripted(vec![(404, "404 page not found".to_owned())]);
-        let references = BTreeSet::from([Reference::All(Kind::ScaledObject)]);
-        assert!(cluster.read_live("shop", &references, &NamespaceFacts::default(), BUDGET).await.is_ok());
-        let (cluster, _) = scripted(vec![(404, "404 page not found".to_owned())]);
-        let references = BTreeSet::from([Reference::All(Kind::PodDisruptionBudget)]);
-        let error =
-            cluster.read_live("shop", &references, &NamespaceFacts::default(), BUDGET).await.unwrap_err();
+        let absent = || scripted(vec![(404, "404 page not found".to_owned())]).0;
+        let facts = NamespaceFacts::default();
+        assert!(read(absent(), &facts, &[Reference::All(Kind::ScaledObject)]).await.failed.is_empty());
+        let reading = read(absent(), &facts, &[Reference::All(Kind::PodDisruptionBudget)]).await;
         let expected = "failed to read the PodDisruptionBudgets of namespace shop: 404 page not found";
-        assert_eq!(error.to_string(), expected);
+        assert_eq!(only_error(&reading), expected);
     }
 
     #[tokio::test]
-    async fn silence_is_an_error_within_the_budget() {
+    async fn silence_is_an_error_within_the_time_there_is() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
         let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
-        let cluster = Cluster { client, url };
-        let references = BTreeSet::from([claim("data")]);
+        let metrics = Arc::new(Metrics::new("test"));
+        let reads = LiveReads::new(Cluster { client, url }, Arc::clone(&metrics));
         let within = Duration::from_millis(50);
-        let error =
-            cluster.read_live("shop", &references, &NamespaceFacts::default(), within).await.unwrap_err();
-        assert_eq!(error.to_string(), "the API server did not answer within 50 ms");
+        let reading =
+            reads.read("shop", &BTreeSet::from([claim("data")]), &NamespaceFacts::default(), within).await;
+        assert_eq!(only_error(&reading), "the API server did not answer within 50 ms");
+        assert!(metrics.encode().contains(r#"plimsoll_live_reads_total{outcome="timed_out"} 1"#));
     }
 
     #[tokio::test]
     async fn what_makes_no_sense_confirms_nothing() {
         let (cluster, _) =
             scripted(vec![(200, r#"{"metadata":{"name":"data"},"spec":{"accessModes":7}}"#.to_owned())]);
-        let references = BTreeSet::from([claim("data")]);
-        let error =
-            cluster.read_live("shop", &references, &NamespaceFacts::default(), BUDGET).await.unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("failed to understand PersistentVolumeClaim shop/data: spec.accessModes")
-        );
+        let error = only_error(&read(cluster, &NamespaceFacts::default(), &[claim("data")]).await);
+        let expected = "failed to understand PersistentVolumeClaim shop/data: spec.accessModes";
+        assert!(error.starts_with(expected), "{error}");
     }
 
-    #[test]
-    fn a_list_covers_its_objects() {
-        let one = Reference::Object(Kind::Deployment, "web".to_owned());
-        let references = BTreeSet::from([one.clone(), Reference::All(Kind::Deployment)]);
-        assert!(is_covered(&one, &references));
-        assert!(!is_covered(&Reference::All(Kind::Deployment), &references));
-        assert!(!is_covered(&Reference::Object(Kind::StatefulSet, "web".to_owned()), &references));
+    #[tokio::test]
+    async fn a_list_covers_its_objects_and_fails_for_them() {
+        let references = [
+            Reference::Object(Kind::Deployment, "web".to_owned()),
+            Reference::All(Kind::Deployment),
+            claim("data"),
+        ];
+        let claim = r#"{"metadata":{"name":"data"},"spec":{"accessModes":["ReadWriteOnce"]}}"#;
+        // Two questions, in either order; the answer to one of them is a failure.
+        let (cluster, asked) = scripted(vec![(500, "no".to_owned()), (200, claim.to_owned())]);
+        let reading = read(cluster, &NamespaceFacts::default(), &references).await;
+        let asked: Vec<_> = asked.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        let failed = if asked[0].contains("claims") { 1 } else { 2 };
+        assert_eq!(reading.failed.len(), failed, "{:?}", reading.failed);
     }
 }

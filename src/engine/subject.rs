@@ -40,6 +40,8 @@ pub(super) struct Subjects {
     pub(super) judged_at: Option<String>,
     /// What has to be read before this is certain.
     pub(super) missing: BTreeSet<Reference>,
+    /// The objects that it took to tell.
+    pub(super) looked_at: BTreeSet<Reference>,
 }
 
 impl Subjects {
@@ -71,8 +73,14 @@ impl Subjects {
             Some(Fact::Workload(workload)) => Some(workload.replicas),
             _ => None,
         };
-        let mut missing = BTreeSet::new();
-        let judged_at = scaled_object(request, facts, &mut missing);
+        let (mut missing, mut looked_at) = (BTreeSet::new(), BTreeSet::new());
+        let mut look = |reference: Reference, is_there: bool| {
+            if !is_there {
+                missing.insert(reference.clone());
+            }
+            looked_at.insert(reference);
+        };
+        let judged_at = scaled_object(request, facts, &mut look);
         let same_spec = old.is_some_and(|old| same(old.spec_text(), object.spec_text()));
         Self {
             subject: subject(request, object.display_name()),
@@ -92,6 +100,7 @@ impl Subjects {
             belongs_to_another: judged_at.is_some(),
             judged_at,
             missing,
+            looked_at,
         }
     }
 
@@ -101,7 +110,7 @@ impl Subjects {
         let name = request.object.display_name();
         let known = facts.workload(request.kind, &name);
         let version = request.object.metadata.resource_version.as_deref().unwrap_or_default();
-        let is_current = known.is_some_and(|workload| workload.resource_version == version);
+        let is_current = known.is_some_and(|workload| is_as_new(&workload.resource_version, version));
         let workload = known.map_or_else(|| unknown(request.kind, &name), |workload| (**workload).clone());
         let before = match request.old.as_ref().map(|old| &old.body) {
             Some(Body::Scale(scale)) => Some(scale.replicas),
@@ -122,7 +131,9 @@ impl Subjects {
             is_scale: true,
             belongs_to_another: known.is_some_and(|workload| workload.is_managed),
             judged_at: None,
+            // The version proves what the cache has, or that it is behind.
             missing: if is_current { BTreeSet::new() } else { BTreeSet::from([reference]) },
+            looked_at: BTreeSet::new(),
         }
     }
 }
@@ -133,7 +144,7 @@ impl Subjects {
 fn scaled_object(
     request: &Request<'_>,
     facts: &NamespaceFacts,
-    missing: &mut BTreeSet<Reference>,
+    look: &mut impl FnMut(Reference, bool),
 ) -> Option<String> {
     let Some(Fact::Autoscaler(horizontal)) = Fact::project(&request.object) else { return None };
     let made_from = horizontal.made_from.as_ref()?;
@@ -144,16 +155,20 @@ fn scaled_object(
             && scaled.target == horizontal.target
             && (scaled.active_minimum, scaled.maximum) == (horizontal.minimum, horizontal.maximum)
     });
-    if !is_its_own {
-        missing.insert(Reference::Object(Kind::ScaledObject, made_from.name.clone()));
-        return None;
-    }
-    Some(format!("{} {}", Kind::ScaledObject, made_from.name))
+    look(Reference::Object(Kind::ScaledObject, made_from.name.clone()), is_its_own);
+    is_its_own.then(|| format!("{} {}", Kind::ScaledObject, made_from.name))
 }
 
 pub(super) fn subject(request: &Request<'_>, name: String) -> Subject {
     let namespace = if request.kind == Kind::Namespace { "" } else { request.namespace };
     Subject { kind: request.kind, namespace: namespace.to_owned(), name }
+}
+
+/// Whether a version is that of the other or later. Versions of one resource compare as numbers
+/// (KEP-5504); what isn't one is only known to be equal.
+fn is_as_new(version: &str, other: &str) -> bool {
+    let number = |version: &str| version.parse::<u64>().ok();
+    version == other || number(version).zip(number(other)).is_some_and(|(version, other)| version > other)
 }
 
 /// A workload of which nothing but the name is known.

@@ -45,6 +45,7 @@ pub(super) struct Watch {
     client: kube::Client,
     kind: Kind,
     cache: Cache,
+    facts: Arc<Facts>,
     observer: Arc<dyn Observer>,
     synced: bool,
     failing: bool,
@@ -72,7 +73,9 @@ impl Watch {
         facts: Arc<Facts>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { client, kind, cache: Cache::new(kind, facts), observer, synced: false, failing: false }
+        facts.set_current(kind, false);
+        let cache = Cache::new(kind, Arc::clone(&facts));
+        Self { client, kind, cache, facts, observer, synced: false, failing: false }
     }
 
     /// Watches for ever.
@@ -204,6 +207,7 @@ impl Watch {
     }
 
     fn heard(&mut self) {
+        self.facts.set_current(self.kind, true);
         if !self.synced {
             self.synced = true;
             info!(kind = %self.kind, objects = self.cache.count(), "cache is filled");
@@ -217,6 +221,7 @@ impl Watch {
     }
 
     fn failed(&mut self, error: &WatchError) {
+        self.facts.set_current(self.kind, false);
         // That the API server forgot the changes since is everyday, and a list mends it.
         if self.failing || matches!(error, WatchError::GivenUp { code: 410, .. }) {
             debug!(kind = %self.kind, %error, "watch is interrupted");

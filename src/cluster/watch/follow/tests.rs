@@ -1,5 +1,6 @@
 //! Watches against an API server that is a script: what a real one does only on bad days.
 
+use std::net::TcpListener;
 use std::sync::Mutex;
 
 use super::*;
@@ -134,4 +135,21 @@ async fn a_list_comes_in_pages() {
     assert_eq!(asked[1], "deployments?&limit=500&continue=more");
     assert_eq!(seen[..2], ["Deployment synced", "2"]);
     assert_eq!(facts.count(Kind::Deployment), 2);
+}
+
+#[tokio::test]
+async fn a_kind_is_current_while_its_watch_runs() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = kube::Client::try_from(kube::Config::new(
+        format!("http://{}", silent.local_addr().unwrap()).parse().unwrap(),
+    ))
+    .unwrap();
+    let facts = Arc::new(Facts::default());
+    let observer: Arc<dyn Observer> = Arc::new(Diary::default());
+    let mut watch = Watch::new(client, Kind::Deployment, Arc::clone(&facts), observer);
+    assert!(!facts.is_current(Kind::Deployment), "nothing has been heard yet");
+    watch.heard();
+    assert!(facts.is_current(Kind::Deployment) && facts.is_current(Kind::StatefulSet));
+    watch.failed(&WatchError::Silent);
+    assert!(!facts.is_current(Kind::Deployment) && facts.is_current(Kind::StatefulSet));
 }
