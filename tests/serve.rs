@@ -152,7 +152,7 @@ impl Client {
                 break;
             }
             if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
+                length = value.trim().parse().map_err(|_| std::io::ErrorKind::InvalidData)?;
             }
         }
         let mut body = vec![0; length];

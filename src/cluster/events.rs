@@ -153,7 +153,7 @@ impl Writer {
     fn event(&self, name: &str, pending: &Pending) -> Event {
         let Notice { reason, regarding, note, .. } = &pending.notice;
         let series = (pending.count > 1)
-            .then(|| EventSeries { count: pending.count, last_observed_time: MicroTime(pending.last) });
+            .then_some(EventSeries { count: pending.count, last_observed_time: MicroTime(pending.last) });
         let text = |text: &str| Some(text.to_owned());
         Event {
             metadata: ObjectMeta {

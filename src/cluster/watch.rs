@@ -27,7 +27,7 @@ pub const WATCHED: [Kind; 7] = [
 
 /// Kinds that no verdict about another object rests on. Only those of them are kept that carry
 /// waivers, to be counted and told of before they end; nothing waits for these watches.
-pub const CARRIERS: [Kind; 2] = [Kind::CronJob, Kind::DaemonSet];
+pub(super) const CARRIERS: [Kind; 2] = [Kind::CronJob, Kind::DaemonSet];
 
 /// Is told how the watches fare. Called from their tasks, so it must not block.
 pub trait Observer: Send + Sync + 'static {

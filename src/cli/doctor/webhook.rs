@@ -18,16 +18,22 @@ pub(super) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 const SYSTEM: [&str; 3] = ["kube-system", "kube-node-lease", "kube-public"];
 
 /// What the validating webhook has to be asked about. KEDA's resource may be missing with KEDA.
-const JUDGED: [&str; 8] = [
+const JUDGED: [&str; 11] = [
     "apps/deployments",
     "apps/statefulsets",
     "apps/daemonsets",
+    "apps/replicasets",
     "apps/deployments/scale",
     "apps/statefulsets/scale",
+    "apps/replicasets/scale",
     "batch/cronjobs",
+    "batch/jobs",
     "autoscaling/horizontalpodautoscalers",
     "policy/poddisruptionbudgets",
 ];
+
+/// Whose outage lets people's writes pass on purpose: autoscalers go on, and policies can be mended.
+const FAIL_OPEN: [&str; 2] = ["scale-autoscaler.", "policies."];
 
 /// What no admission webhook should wait for: the cluster's own life depends on it.
 const VITAL: [&str; 6] = [
@@ -140,6 +146,12 @@ impl Hook {
         self.namespace_selector.matches(&labels)
     }
 
+    /// Whether it is asked about anything but the policies, which lie in no namespace.
+    fn is_namespaced(&self) -> bool {
+        let resources = self.rules.iter().flat_map(|rule| &rule.resources);
+        resources.into_iter().any(|resource| !resource.starts_with("invariantpolicies"))
+    }
+
     /// Whether it is asked about people's writes of an ordinary kind.
     pub(super) fn judges(&self, resource: &str) -> bool {
         let (group, resource) = resource.split_once('/').unwrap_or(("", resource));
@@ -246,7 +258,8 @@ impl Configuration {
     /// Whether it is asked what it should be asked, and its answer counts.
     fn answers(&self, hook: &Hook, checks: &mut Checks, about: &str) {
         let put_back = "Put the chart's value back: helm upgrade";
-        let may_fail_open = self.role == Role::Mutating || hook.name.starts_with("scale-autoscaler");
+        let may_fail_open =
+            self.role == Role::Mutating || FAIL_OPEN.iter().any(|name| hook.name.starts_with(name));
         match (hook.is_fatal(), may_fail_open) {
             (false, false) => checks.problem(
                 about,
@@ -295,8 +308,11 @@ impl Configuration {
     /// Whether an outage of Plimsoll leaves the cluster alone.
     fn stays_out(&self, hook: &Hook, own: Option<&str>, checks: &mut Checks, about: &str) {
         let none = BTreeMap::new();
-        let reached: Vec<&str> =
-            SYSTEM.into_iter().chain(own).filter(|name| hook.lets_through(name, &none)).collect();
+        let reached: Vec<&str> = SYSTEM
+            .into_iter()
+            .chain(own)
+            .filter(|name| hook.is_namespaced() && hook.lets_through(name, &none))
+            .collect();
         if !reached.is_empty() {
             let found = format!("is asked about namespace {}", reached.join(", "));
             let advice = "LOCKOUT: what has to start before Plimsoll would wait for Plimsoll. Exclude them by \

@@ -2,7 +2,7 @@ use super::super::scripted::scripted;
 use super::*;
 use crate::audit::{self, Action, State};
 
-fn record(decision: audit::Decision, findings: Vec<audit::Finding>) -> Record {
+fn record(decision: audit::Decision, findings: &[audit::Finding]) -> Record {
     let line = json!({
         "schema": "plimsoll.dev/audit/v1", "time": "2026-11-21T10:00:00Z", "uid": "u", "decision": decision,
         "operation": "UPDATE", "dryRun": false, "user": {"name": "jane"}, "durationMicros": 1, "instance": "i",
@@ -28,7 +28,7 @@ fn finding(rule: &str, action: Action, state: State, message: &str) -> audit::Fi
 
 fn denial(message: &str) -> Notice {
     let findings = vec![finding("min-replicas", Action::Deny, State::New, message)];
-    notice::of(&record(audit::Decision::Denied, findings), None).remove(0)
+    notice::of(&record(audit::Decision::Denied, &findings), None).remove(0)
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn each_refusing_rule_is_one_event_about_the_workload() {
         new("tmp-volume", "container b"),
         finding("probes", Action::Warn, State::New, "no probe"),
     ];
-    let mut record = record(audit::Decision::Denied, findings);
+    let mut record = record(audit::Decision::Denied, &findings);
     let notices = notice::of(&record, Some("7"));
     let told: Vec<_> = notices.iter().map(|n| (n.reason, n.rule.as_str(), n.note.as_str())).collect();
     assert_eq!(
@@ -76,7 +76,7 @@ fn only_emergency_waivers_are_news_of_what_was_let_in() {
     waived.waiver = Some(waiver.clone());
     let mut quiet = waived.clone();
     quiet.waiver = Some(audit::Waiver { emergency: false, ..waiver });
-    let notices = notice::of(&record(audit::Decision::Allowed, vec![quiet, waived]), None);
+    let notices = notice::of(&record(audit::Decision::Allowed, &[quiet, waived]), None);
     assert_eq!(notices.len(), 1);
     assert_eq!(notices[0].reason, Reason::EmergencyWaiver);
     assert_eq!(notices[0].note, "one replica (waived), until 2026-11-22: failover");
@@ -186,7 +186,7 @@ async fn a_full_queue_drops_and_counts() {
     let metrics = Arc::new(Metrics::new("test"));
     let (events, _writer) = Events::new(&cluster, "i", &metrics);
     let findings = vec![finding("min-replicas", Action::Deny, State::New, "a")];
-    let record = record(audit::Decision::Denied, findings);
+    let record = record(audit::Decision::Denied, &findings);
     for _ in 0..QUEUE + 5 {
         events.decided(&record, None);
     }

@@ -172,7 +172,8 @@ fn findings(report: &Report) -> Markup {
 }
 
 fn finding(entry: &Entry) -> Markup {
-    let what = STATES.iter().find(|(word, _)| *word == entry.word()).map_or(entry.word(), |(_, what)| what);
+    let word = entry.word();
+    let what = STATES.iter().find(|(known, _)| *known == word).map_or(word, |(_, what)| what);
     // The rule stands above already.
     let message = entry.message.strip_prefix(&format!("{}: ", entry.rule)).unwrap_or(&entry.message);
     html! {
