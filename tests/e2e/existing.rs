@@ -191,6 +191,12 @@ fn an_edit_of_an_old_workload_does_what_it_did() {
     let mut put = stage.get(plain, "deployment", "shop");
     let metadata = json!({"name": "shop", "labels": put["metadata"]["labels"].take()});
     put["metadata"] = metadata;
+    // The controller may have seen the new template and scaled the old ones first.
+    let sets =
+        ["get", "replicasets", "-n", old, "-o", "jsonpath={.items[*].spec.template.spec.containers[*].name}"];
+    wait_until("the ReplicaSet with the new container", SOON, || {
+        stage.plane.kubectl("admin", &sets).stdout.contains("log")
+    });
     let before = stage.settled_replica_sets(old, "shop");
     let args = ["replace", "-n", old, "-f", "-"];
     let run = stage.plane.kubectl_stdin("alice", &args, &put.to_string());
