@@ -248,6 +248,25 @@ fn answered(stage: &Stage, namespace: &str) -> BTreeSet<String> {
     found
 }
 
+/// Waits until no autoscaler has anything to do, so that nothing changes between two looks.
+fn wait_for_autoscalers(stage: &Stage, namespace: &str) {
+    let list = ["get", "horizontalpodautoscalers", "-n", namespace, "-o", "json"];
+    wait_until("the autoscalers to have scaled", SOON, || {
+        let autoscalers = stage.plane.kubectl("admin", &list).json();
+        autoscalers["items"].as_array().unwrap().iter().all(|autoscaler| {
+            let spec = &autoscaler["spec"];
+            let target = ["kind", "name"].map(|field| spec["scaleTargetRef"][field].as_str().unwrap());
+            let get = ["get", target[0], target[1], "-n", namespace, "--ignore-not-found", "-o", "json"];
+            let found = stage.plane.kubectl("admin", &get);
+            found.stdout.is_empty() || {
+                let replicas = found.json()["spec"]["replicas"].as_i64().unwrap();
+                let range = spec["minReplicas"].as_i64().unwrap_or(1)..=spec["maxReplicas"].as_i64().unwrap();
+                replicas == 0 || range.contains(&replicas)
+            }
+        })
+    });
+}
+
 #[test]
 fn scan_check_and_the_webhook_agree_about_the_five_systems() {
     let stage = stage();
@@ -271,6 +290,7 @@ fn scan_check_and_the_webhook_agree_about_the_five_systems() {
                 .collect();
             let namespace = governed_late(stage, "agree", &objects);
             stage.wait_until_governed(&namespace);
+            wait_for_autoscalers(stage, &namespace);
 
             let (_, report) = scan(stage, &namespace, &[]);
             let of_rule = |finding: &String| finding.split_once(' ').unwrap().1.to_owned();
