@@ -282,6 +282,8 @@ fn scan_check_and_the_webhook_agree_about_the_five_systems() {
             let objects: Vec<Value> = manifests(system, folder)
                 .iter()
                 .filter(|manifest| manifest.namespace == own)
+                // Node ports are there once for all, and other tests apply them too.
+                .filter(|manifest| manifest.value["kind"] != "Service")
                 .map(|manifest| {
                     let mut object = manifest.value.clone();
                     object["metadata"].as_object_mut().unwrap().remove("namespace");
@@ -319,11 +321,20 @@ fn scan_check_and_the_webhook_agree_about_the_five_systems() {
                     by_state.entry(state.to_owned()).or_default().insert(about(finding));
                 }
             }
-            assert_eq!(
-                by_state,
-                checked(stage, &namespace, &objects, policies),
-                "{system}, {folder}: scan and check"
-            );
+            let mut checked = checked(stage, &namespace, &objects, policies);
+            // Replicas that the manifest leaves unset are filled in by now, by their autoscaler.
+            let targets = objects.iter().filter_map(|object| object["spec"].get("scaleTargetRef"));
+            for target in targets {
+                let kind = target["kind"].as_str().unwrap_or("Deployment");
+                let filled = format!("min-replicas {kind}/{}", target["name"].as_str().unwrap());
+                for found in [&mut by_state, &mut checked] {
+                    found.entry("Fixed".to_owned()).or_default().remove(&filled);
+                }
+            }
+            for found in [&mut by_state, &mut checked] {
+                found.retain(|_, findings| !findings.is_empty());
+            }
+            assert_eq!(by_state, checked, "{system}, {folder}: scan and check");
             assert!(
                 folder == "fixed" || !scanned.is_empty() || system == "booking-qs",
                 "{system} has findings"
