@@ -1,13 +1,13 @@
 //! Reading policies, with errors that say where, what and how to mend it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use wildmatch::WildMatch;
 
 use super::document::{self, API_VERSION, Document, OnUpdate, PolicyAction, WorkloadKind};
@@ -19,6 +19,10 @@ use crate::manifest::{self, ManifestError, strict};
 use crate::object::Kind;
 use crate::rules::{Fix, RULES, Rule, Singleton, rule};
 use crate::waiver::{Allow, Grant, Limits, Waiver, end_of};
+
+/// The rules that fill in a volume at `/tmp`.
+const READ_ONLY: &str = "read-only-root-filesystem";
+const TMP: &str = "tmp-volume";
 
 /// The shipped policies, by file name.
 const EMBEDDED: &[(&str, &str)] = &[
@@ -184,15 +188,18 @@ fn compile(source: &Value) -> Result<Policy, Vec<Fault>> {
     }
     let spec = document.spec;
     let mut rules = Vec::new();
+    let size = tmp_size(&spec.rules);
     for (name, entry) in spec.rules {
         let at = format!("/spec/rules/{}", name.replace('~', "~0").replace('/', "~1"));
         match rule(&name) {
-            Some(known) => match configure(known, entry.unwrap_or_default(), &at) {
-                Ok(rule) => rules.push(rule),
-                Err(wrong) => {
-                    errors.extend(wrong.into_iter().map(|(at, problem)| Fault::At(at, problem)));
+            Some(known) => {
+                match configure(known, with_tmp_size(&name, entry.unwrap_or_default(), size.as_ref()), &at) {
+                    Ok(rule) => rules.push(rule),
+                    Err(wrong) => {
+                        errors.extend(wrong.into_iter().map(|(at, problem)| Fault::At(at, problem)));
+                    }
                 }
-            },
+            }
             None => errors.push(Fault::At(at, unknown_rule(&name))),
         }
     }
@@ -245,6 +252,21 @@ fn compile(source: &Value) -> Result<Policy, Vec<Fault>> {
         waivers: limits,
         grants,
     })
+}
+
+/// The size of `/tmp` that a policy names at `tmp-volume`, if it is one.
+fn tmp_size(rules: &BTreeMap<String, Option<Map<String, Value>>>) -> Option<Value> {
+    let size = rules.get(TMP)?.as_ref()?.get("sizeLimit").filter(|size| !size.is_null())?;
+    rule(TMP)?.configure(&json!({ "sizeLimit": size })).ok()?;
+    Some(size.clone())
+}
+
+/// Both rules fill in the same volume, whichever comes first, so one size is enough for the two.
+fn with_tmp_size(name: &str, mut entry: Map<String, Value>, size: Option<&Value>) -> Map<String, Value> {
+    if let (READ_ONLY, Some(size)) = (name, size) {
+        entry.entry("tmpSizeLimit").or_insert_with(|| size.clone());
+    }
+    entry
 }
 
 /// A policy's entry for a rule: the keys that all rules share, and the rule's own parameters.

@@ -27,7 +27,8 @@ const META: Meta = Meta {
     parameters: &[Parameter {
         name: "tmpSizeLimit",
         default: DEFAULT_SIZE_LIMIT,
-        summary: "The sizeLimit of the volume that comes with the fix.",
+        summary: "The sizeLimit of the volume that comes with the fix. Where the policy names one at `tmp-volume`, that is \
+            the default.",
     }],
     action: Action::Deny,
     fix: Fix::Always,
