@@ -5,12 +5,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use plimsoll::engine::waivers::{Listed, Source, WaiverState};
 use plimsoll::manifest::{self, files};
 use plimsoll::metrics::{EventOutcome, Metrics, Shed};
+use plimsoll::object::Kind;
 use plimsoll::policy::schema;
 use plimsoll::render::report::Report;
 use plimsoll::render::{page, reference};
 use plimsoll::rules::RULES;
+use plimsoll::verdict::{Subject, WaiverNote};
 
 #[test]
 fn the_rule_pages_are_what_the_rules_say() {
@@ -127,6 +130,16 @@ fn metrics_served() -> BTreeSet<String> {
     metrics.cache_event("Deployment", 1);
     metrics.event(EventOutcome::Written);
     metrics.shed(Shed::Deadline);
+    metrics.waivers(&[Listed {
+        subject: Subject { kind: Kind::Deployment, namespace: "shop".to_owned(), name: "web".to_owned() },
+        rule: "min-replicas".to_owned(),
+        source: Source::Annotation,
+        state: WaiverState::Active,
+        note: WaiverNote::default(),
+        containers: Vec::new(),
+        ends: Some("2033-05-18T03:33:20Z".parse().unwrap()),
+        remark: None,
+    }]);
     let text = metrics.encode();
     let series = text.lines().filter(|line| !line.starts_with('#'));
     series.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
