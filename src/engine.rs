@@ -73,6 +73,23 @@ pub struct Request<'a> {
     pub old: Option<Object<'a>>,
 }
 
+impl<'a> Request<'a> {
+    /// A request that nobody in particular makes, about a new object.
+    pub fn create(kind: Kind, namespace: &'a str, object: Object<'a>) -> Self {
+        Self {
+            operation: Operation::Create,
+            kind,
+            namespace,
+            user: "",
+            groups: Vec::new(),
+            manager: None,
+            manifest: false,
+            object,
+            old: None,
+        }
+    }
+}
+
 impl Request<'_> {
     /// The same request with another object.
     fn with_object<'t>(&'t self, text: &'t str) -> Option<Request<'t>> {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
-use crate::engine::{self, Operation, Request};
+use crate::engine::{self, Request};
 use crate::facts::{Fact, NamespaceFacts};
 use crate::manifest::{Document, ManifestError};
 use crate::object::{Kind, Object};
@@ -63,21 +63,11 @@ impl Manifest {
     }
 
     fn request<'a>(&'a self, text: &'a str) -> Result<Request<'a>, ManifestError> {
-        let object = Object::read(self.kind, text);
-        Ok(Request {
-            operation: Operation::Create,
-            kind: self.kind,
-            namespace: &self.namespace,
-            user: "",
-            groups: Vec::new(),
-            manager: None,
-            manifest: true,
-            object: object.map_err(|error| {
-                let pointer = format!("/{}", error.path.replace(['.', '['], "/").replace(']', ""));
-                self.document.error_at(&pointer, error)
-            })?,
-            old: None,
-        })
+        let object = Object::read(self.kind, text).map_err(|error| {
+            let pointer = format!("/{}", error.path.replace(['.', '['], "/").replace(']', ""));
+            self.document.error_at(&pointer, error)
+        })?;
+        Ok(Request { manifest: true, ..Request::create(self.kind, &self.namespace, object) })
     }
 }
 

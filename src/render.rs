@@ -19,6 +19,11 @@ const MOST_CAUSES: usize = 64;
 /// The longest line: an apiserver cuts warnings at 256 runes once all of them exceed 4096.
 const LONGEST_WARNING: usize = 250;
 
+/// A number of things in words: `1 finding`, `2 findings`.
+pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// The message of a denial. kubectl prints it as it is, behind the webhook's name.
 pub fn denial(verdict: &Verdict) -> String {
     let lines: Vec<String> = verdict.findings.iter().filter(|judged| judged.denies()).map(finding).collect();

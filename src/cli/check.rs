@@ -13,11 +13,11 @@ use jiff::Timestamp;
 
 use self::fix::Fix;
 use self::source::{Sources, pointer};
-use super::counted;
 use crate::manifest::{self, Document, ManifestError};
 use crate::offline::{self, Judgement, Manifest};
 use crate::policy::load;
 use crate::render;
+use crate::render::counted;
 use crate::render::report::{Notice, Output, Problem, Report, Resource};
 use crate::verdict::{Action, Judged, State};
 
@@ -54,8 +54,7 @@ enum FailOn {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let policies =
-        if args.policies.is_empty() { load::embedded()? } else { load::from_paths(&args.policies)? };
+    let policies = load::from_paths_or_shipped(&args.policies)?;
     let mut report = Report::new(policies.len());
     let files = manifest::files::collect(&args.paths)?;
     let mut sources = Sources::default();

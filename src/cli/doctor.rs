@@ -14,10 +14,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::webhook::Configuration;
-use super::{counted, install_tls_provider};
+use super::install_tls_provider;
 use crate::cluster::Cluster;
 use crate::cluster::webhooks::{Role, SELECTOR, Webhooks};
 use crate::policy::{Policy, load};
+use crate::render::counted;
 use crate::render::sanitise;
 
 #[derive(Debug, clap::Args)]

@@ -19,7 +19,7 @@ use self::survey::Survey;
 use super::install_tls_provider;
 use crate::cluster::{Cluster, ListError, resource};
 use crate::object::Kind;
-use crate::policy::{Policy, load};
+use crate::policy::load;
 use crate::render::report::{self, Output};
 
 /// The kinds that are judged: those that the chart registers, but for Jobs and ReplicaSets, most of
@@ -75,8 +75,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
-    let policies = policies(&args.policies)?;
-    let in_force = if args.diff { Some(self::policies(&args.against)?) } else { None };
+    let policies = load::from_paths_or_shipped(&args.policies)?;
+    let in_force = if args.diff { Some(load::from_paths_or_shipped(&args.against)?) } else { None };
     let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
     let progress = Progress::new();
     let namespace = args.namespace.as_deref();
@@ -151,10 +151,6 @@ fn print(output: Output, text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("failed to write the report"),
     }
-}
-
-pub(super) fn policies(paths: &[PathBuf]) -> anyhow::Result<Vec<Policy>> {
-    Ok(if paths.is_empty() { load::embedded()? } else { load::from_paths(paths)? })
 }
 
 /// All that could not be listed at once, so that one more permission isn't followed by the next.

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::counted;
 use crate::manifest;
 use crate::policy::{Policy, load};
+use crate::render::counted;
 use crate::suite::Suite;
 
 #[derive(Debug, clap::Args)]
@@ -32,8 +32,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let folder = Path::new(&name).parent().map_or_else(PathBuf::new, Path::to_owned);
             let paths: Vec<PathBuf> = suite.policies.iter().map(|path| folder.join(path)).collect();
             if !policies.contains_key(&paths) {
-                let loaded = if paths.is_empty() { load::embedded()? } else { load::from_paths(&paths)? };
-                policies.insert(paths.clone(), loaded);
+                policies.insert(paths.clone(), load::from_paths_or_shipped(&paths)?);
             }
             let policies = policies.get(&paths).map(Vec::as_slice).unwrap_or_default();
             let outcomes = suite.run(&document, policies)?;

@@ -12,12 +12,13 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use self::gather::Gathered;
-use super::scan::{explain, policies};
-use super::{counted, install_tls_provider};
+use super::install_tls_provider;
+use super::scan::explain;
 use crate::cluster::Cluster;
 use crate::engine::waivers::{Listed, WaiverState};
 use crate::manifest;
-use crate::policy::Policy;
+use crate::policy::{Policy, load};
+use crate::render::counted;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -70,7 +71,7 @@ impl FailOn {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let policies = policies(&args.policies)?;
+    let policies = load::from_paths_or_shipped(&args.policies)?;
     let now = Timestamp::now();
     let gathered = if args.paths.is_empty() {
         install_tls_provider();

@@ -4,6 +4,8 @@
 //! drop what it doesn't know, or name a type, where Plimsoll's own admission says what was probably
 //! meant. A bare `Off`, which is `false` to kubectl, has to get this far too.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -71,11 +73,9 @@ fn schema() -> Value {
     if let Some(rules) = spec.pointer_mut("/properties/rules") {
         *rules = rules_schema();
     }
-    for lenient in ["/properties/action", "/properties/waivers/properties/allow"] {
-        if let Some(Value::Object(fields)) = spec.pointer_mut(lenient) {
-            fields.retain(|key, _| key == "description");
-            fields.insert(KEEP.to_owned(), true.into());
-        }
+    if let Some(Value::Object(action)) = spec.pointer_mut("/properties/action") {
+        action.retain(|key, _| key == "description");
+        action.insert(KEEP.to_owned(), true.into());
     }
     json!({
         "type": "object",
@@ -123,8 +123,8 @@ fn make_structural(schema: &mut Value) {
     }
 }
 
-/// Takes alternatives apart: an optional value is the value, and names that are documented one by one
-/// are an enum.
+/// Takes alternatives apart: an optional value is the value, names that are documented one by one
+/// are an enum, and what may be of several types may be anything.
 fn unite(fields: &mut Map<String, Value>) {
     let is_null = |schema: &Value| schema.get("enum").is_some_and(|values| *values == json!([null]));
     for key in ["anyOf", "oneOf"] {
@@ -134,6 +134,11 @@ fn unite(fields: &mut Map<String, Value>) {
             for (key, value) in only {
                 fields.entry(key).or_insert_with(|| value.clone());
             }
+            continue;
+        }
+        let types: BTreeSet<_> = all.iter().filter_map(|one| one.get("type")?.as_str()).collect();
+        if types.len() > 1 {
+            fields.insert(KEEP.to_owned(), true.into());
             continue;
         }
         let names = all.iter().filter_map(|one| one.get("const").or_else(|| one.pointer("/enum/0")));

@@ -91,6 +91,14 @@ pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<(String, String)>, LoadErro
     Ok(files)
 }
 
+/// The policies in files and directories, or the shipped ones if none are named.
+///
+/// # Errors
+/// As [`from_paths`].
+pub fn from_paths_or_shipped(paths: &[PathBuf]) -> Result<Vec<Policy>, LoadError> {
+    if paths.is_empty() { embedded() } else { from_paths(paths) }
+}
+
 /// The policies in texts, each with the name of where it comes from.
 ///
 /// # Errors

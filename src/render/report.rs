@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{sanitise, standing};
+use super::{counted, sanitise, standing};
 use crate::manifest::Position;
 use crate::verdict::{Action, Judged, State, WaiverNote};
 use crate::waiver::PREFIX;
@@ -382,10 +382,6 @@ impl Location {
             template: None,
         }
     }
-}
-
-fn counted(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::cli::counted;
+use crate::render::counted;
 use crate::render::report::Entry;
 
 /// A finding is the same if it is of the same rule at the same place of the same object.

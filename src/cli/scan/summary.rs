@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::cli::counted;
+use crate::render::counted;
 use crate::render::report::{Entry, Report};
 use crate::rules::RULES;
 

@@ -55,34 +55,26 @@ impl<'s> Survey<'s> {
         let object = Object::read(kind, text)?;
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default().to_owned();
         let facts: &NamespaceFacts = &self.facts.namespace(&namespace);
-        let request = |operation| -> Result<Request<'_>, ReadError> {
-            Ok(Request {
-                operation,
-                kind,
-                namespace: &namespace,
-                user: "",
-                groups: Vec::new(),
-                manager: None,
-                manifest: false,
-                object: Object::read(kind, text)?,
-                old: if operation == Operation::Update { Some(Object::read(kind, text)?) } else { None },
-            })
-        };
-        let new = request(Operation::Create)?;
+        let new = Request::create(kind, &namespace, object);
         let verdict = engine::judge(&new, self.policies, facts, self.now).verdict;
         if verdict.policies.is_empty() {
             self.report.summary.ungoverned += 1;
             return Ok(());
         }
-        let resource =
-            Resource { kind: kind.to_string(), namespace: namespace.clone(), name: object.display_name() };
+        let name = new.object.display_name();
+        let resource = Resource { kind: kind.to_string(), namespace: namespace.clone(), name };
         for message in &verdict.notices {
             let message = format!("{kind} {namespace}/{}: {message}", resource.name);
             let fails = self.fail_on == FailOn::Warn;
             let (message, resource) = (render::sanitise(&message), resource.clone());
             self.report.notice(Notice { message, fails, resource, location: None });
         }
-        let next = engine::judge_next(&request(Operation::Update)?, self.policies, facts, self.now).verdict;
+        let next = Request {
+            operation: Operation::Update,
+            old: Some(Object::read(kind, text)?),
+            ..Request::create(kind, &namespace, Object::read(kind, text)?)
+        };
+        let next = engine::judge_next(&next, self.policies, facts, self.now).verdict;
         let is_fixable = verdict.findings.iter().any(|judged| !judged.finding.fix.is_empty());
         let filled = if is_fixable {
             engine::fill_in(&new, self.policies, facts, self.now).verdict.findings
