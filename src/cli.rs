@@ -5,16 +5,17 @@ mod certs;
 mod check;
 mod doctor;
 mod explain;
+mod print;
 mod scan;
 mod serve;
 mod test;
 mod waivers;
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// The exit code of a command that could not do its work.
 const FAILED: u8 = 2;
@@ -52,7 +53,7 @@ enum Command {
     /// Print a completion script.
     Completions {
         /// The shell to complete in.
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
 }
 
@@ -76,19 +77,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Certs(args) => certs::run(&args),
-        Command::Crds => crate::policy::crd::yaml().map_err(anyhow::Error::from).map(|text| {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Crds => crds(),
+        Command::Completions { shell } => completions(shell),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("plimsoll: {error:#}");
+        print::note(format_args!("plimsoll: {error:#}"));
         ExitCode::from(FAILED)
     })
+}
+
+fn crds() -> anyhow::Result<ExitCode> {
+    print::plain(&crate::policy::crd::yaml()?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);
+    print::plain(&String::from_utf8(script)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One provider for every TLS connection of the process; whoever comes second finds it there.

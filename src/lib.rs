@@ -15,6 +15,8 @@
 //! [`suite`] tests policies, [`metrics`] counts, and [`cli`] wires it all up.
 //! Only `server`, `cluster`, `audit` and `cli` do I/O; the engine is the same for every door.
 
+#![warn(clippy::print_stderr, clippy::print_stdout, reason = "they panic when the reader is gone")]
+
 pub mod admission;
 pub mod audit;
 pub mod availability;

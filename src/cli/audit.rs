@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use jiff::Timestamp;
 
+use super::print;
 use crate::audit::filter::Filter;
 use crate::audit::read::{Entry, Follow, Line, Merged, Problem, Reader};
 use crate::audit::report::Report;
@@ -93,7 +94,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     match outcome.and_then(|()| Ok(out.flush()?)) {
         // Whoever read it has seen enough.
-        Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
+        Err(error) if print::is_closed(&error) => return Ok(ExitCode::SUCCESS),
         other => other?,
     }
     notes.say();
@@ -110,36 +111,32 @@ fn out(output: Output) -> Box<dyn Write> {
     Box::new(buffered)
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
 impl Notes {
     fn meet(&mut self, problem: &Problem) {
         match problem {
             Problem::Broken(broken) => {
                 self.broken += 1;
                 if self.broken <= MOST_BROKEN {
-                    eprintln!("{}, skipped", sanitise(&broken.to_string()));
+                    print::note(format_args!("{}, skipped", sanitise(&broken.to_string())));
                 }
             }
             Problem::Unreadable(source, error) => {
                 self.unreadable = true;
-                eprintln!("{source}: failed to read on: {error}");
+                print::note(format_args!("{source}: failed to read on: {error}"));
             }
         }
     }
 
     fn say(&self) {
         let lines = |count| if count == 1 { "line" } else { "lines" };
-        eprint!("{} of {} records", self.wanted, self.records);
-        if self.broken > 0 {
-            eprint!(", {} broken {} skipped", self.broken, lines(self.broken));
-        }
-        if self.others > 0 {
-            eprint!(", {} other {} passed over", self.others, lines(self.others));
-        }
-        eprintln!();
+        let some = |count, text: String| if count > 0 { text } else { String::new() };
+        print::note(format_args!(
+            "{} of {} records{}{}",
+            self.wanted,
+            self.records,
+            some(self.broken, format!(", {} broken {} skipped", self.broken, lines(self.broken))),
+            some(self.others, format!(", {} other {} passed over", self.others, lines(self.others)))
+        ));
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::print;
 use crate::server::generate;
 
 #[derive(Debug, clap::Args)]
@@ -32,9 +33,12 @@ enum Command {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Command::Generate { out, dns, force } = &args.command;
     let generated = generate(out, dns, *force)?;
-    println!("{}", generated.ca.display());
-    println!("{}", generated.certificate.display());
-    println!("{}", generated.key.display());
-    println!("valid until {}", generated.not_after);
+    print::plain(&format!(
+        "{}\n{}\n{}\nvalid until {}\n",
+        generated.ca.display(),
+        generated.certificate.display(),
+        generated.key.display(),
+        generated.not_after
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use self::fix::Fix;
 use self::source::{Sources, pointer};
+use super::print;
 use crate::manifest::{self, Document, ManifestError};
 use crate::offline::{self, Judgement, Manifest};
 use crate::policy::load;
@@ -93,7 +94,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         fixes.write()?;
         aside = how.prints(&files);
     }
-    print(&report, args.output, aside)?;
+    show(&report, args.output, aside)?;
     Ok(match (report.errors.is_empty(), report.summary.failing) {
         (false, _) => ExitCode::from(super::FAILED),
         (true, 0) => ExitCode::SUCCESS,
@@ -138,28 +139,22 @@ fn add(
 }
 
 /// Prints the report; `aside` leaves standard output to manifests.
-fn print(report: &Report, output: Output, aside: bool) -> io::Result<()> {
+fn show(report: &Report, output: Output, aside: bool) -> anyhow::Result<()> {
     let text = report.render(output);
-    let text = text.as_bytes();
-    let written = match (output, aside) {
-        // These know about terminals, NO_COLOR and CLICOLOR_FORCE.
-        (Output::Text, false) => anstream::stdout().write_all(text),
-        (Output::Text, true) => anstream::stderr().write_all(text),
-        (_, false) => io::stdout().write_all(text),
-        (_, true) => io::stderr().write_all(text),
-    };
-    match written {
-        // Whoever reads has seen enough; the exit code still says what was found.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
+    match (output, aside) {
+        (Output::Text, false) => print::coloured(&text)?,
+        (_, false) => print::plain(&text)?,
+        // It knows about terminals, as standard output does.
+        (Output::Text, true) => print::written(anstream::stderr().write_all(text.as_bytes()))?,
+        (_, true) => print::written(io::stderr().write_all(text.as_bytes()))?,
     }
-    eprintln!("{}", report.sentence());
+    print::note(report.sentence());
     if report.summary.ungoverned > 0 {
-        eprintln!(
+        print::note(format_args!(
             "{} under no policy. A policy that selects namespaces by label needs the Namespace among the \
              manifests; --namespace is for manifests that name none.",
             counted(report.summary.ungoverned, "object is", "objects are")
-        );
+        ));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::webhook::Configuration;
-use super::install_tls_provider;
+use super::{install_tls_provider, print};
 use crate::cluster::Cluster;
 use crate::cluster::webhooks::{Role, SELECTOR, Webhooks};
 use crate::policy::{Policy, load};
@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .and_then(|()| writeln!(out)),
         Output::Text => text(&mut out, &checks),
     };
-    printed.context("failed to write the report")?;
+    print::written(printed)?;
     Ok(match checks.worst() {
         Level::Ok | Level::Warning => ExitCode::SUCCESS,
         Level::Problem => ExitCode::from(1),

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use anyhow::bail;
 use jiff::Timestamp;
 
+use super::print;
 use crate::manifest::nearest::hint;
 use crate::render::page;
-use crate::rules::{RULES, rule};
+use crate::rules::{RULES, Rule, rule};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,15 +32,15 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match (args.topic.as_deref(), args.schedule.as_slice()) {
-        (None, _) => list(),
+        (None, _) => print::plain(&list())?,
         (Some("cron"), []) => bail!("expected a schedule, e.g. plimsoll explain cron '*/5 * * * *'"),
         (Some("cron"), words) => {
             let question = schedule::Question::of(words, args.time_zone.as_deref())?;
             let verdicts = question.verdicts(&args.minimum, &args.policies)?;
-            print!("{}{verdicts}", question.answer(Timestamp::now()));
+            print::plain(&format!("{}{verdicts}", question.answer(Timestamp::now())))?;
         }
         (Some(name), []) => match rule(name) {
-            Some(rule) => print!("{}", page::rule(rule.meta())),
+            Some(rule) => print::plain(&page::rule(rule.meta()).to_string())?,
             None => bail!("unknown rule {name:?}; {}", hint(name, RULES.iter().map(|rule| rule.meta().name))),
         },
         (Some(name), _) => bail!("{name} takes no schedule; did you mean plimsoll explain cron?"),
@@ -47,10 +48,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list() {
+fn list() -> String {
     let width = RULES.iter().map(|rule| rule.meta().name.len()).max().unwrap_or(0);
-    for rule in RULES {
+    let line = |rule: &&dyn Rule| {
         let meta = rule.meta();
-        println!("{:width$}  {:4}  {}", meta.name, meta.action.as_str(), meta.summary);
-    }
+        format!("{:width$}  {:4}  {}\n", meta.name, meta.action.as_str(), meta.summary)
+    };
+    RULES.iter().map(line).collect()
 }

@@ -5,18 +5,16 @@ mod progress;
 mod summary;
 mod survey;
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
 use self::diff::Diff;
 use self::progress::Progress;
 use self::survey::Survey;
-use super::install_tls_provider;
+use super::{install_tls_provider, print};
 use crate::cluster::{Cluster, ListError, resource};
 use crate::object::Kind;
 use crate::policy::load;
@@ -111,18 +109,18 @@ async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
         Some(before) => {
             let before = before.finish();
             let diff = Diff::of(&before.findings, &report.findings);
-            print(args.output, &diff_text(&diff, args.output)?)?;
+            show(args.output, &diff_text(&diff, args.output)?)?;
             diff.fails()
         }
         None => {
-            print(args.output, &report.render(args.output))?;
+            show(args.output, &report.render(args.output))?;
             if args.output == Output::Text {
-                print(args.output, &summary::summary(&report))?;
+                show(args.output, &summary::summary(&report))?;
             }
             report.summary.failing > 0
         }
     };
-    report.errors.iter().filter(|_| args.output != Output::Text).for_each(|e| eprintln!("{}", e.message));
+    report.errors.iter().filter(|_| args.output != Output::Text).for_each(|e| print::note(&e.message));
     Ok(match (report.errors.is_empty(), failed) {
         (false, _) => ExitCode::from(super::FAILED),
         (true, true) => ExitCode::from(1),
@@ -140,16 +138,10 @@ fn diff_text(diff: &Diff<'_>, output: Output) -> anyhow::Result<String> {
     Ok(String::from_utf8(bytes)?)
 }
 
-fn print(output: Output, text: &str) -> anyhow::Result<()> {
-    let written = match output {
-        // It knows about terminals, NO_COLOR and CLICOLOR_FORCE.
-        Output::Text => anstream::stdout().write_all(text.as_bytes()),
-        _ => io::stdout().write_all(text.as_bytes()),
-    };
-    match written {
-        // Whoever reads only the first lines has seen enough; the exit code says what was found.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("failed to write the report"),
+fn show(output: Output, text: &str) -> anyhow::Result<()> {
+    match output {
+        Output::Text => print::coloured(text),
+        _ => print::plain(text),
     }
 }
 

@@ -1,12 +1,12 @@
 //! `plimsoll test`: holds policies to what their authors expect of them.
 
 use std::collections::HashMap;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
 
+use super::print;
 use crate::manifest;
 use crate::policy::{Policy, load};
 use crate::render::counted;
@@ -25,7 +25,6 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut policies: HashMap<Vec<PathBuf>, Vec<Policy>> = HashMap::new();
     let (mut passed, mut failed) = (0, 0);
-    let mut out = io::stdout().lock();
     for (name, text) in manifest::files::collect(&args.paths)? {
         for document in manifest::parse(&name, &text)? {
             let Some(suite) = Suite::read(&document)? else { continue };
@@ -44,13 +43,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     continue;
                 };
                 wrong += 1;
-                writeln!(out, "FAIL {place}")?;
+                print::plain(&format!("FAIL {place}\n"))?;
                 for line in lines {
-                    writeln!(out, "  {line}")?;
+                    print::plain(&format!("  {line}\n"))?;
                 }
             }
             let failures = if wrong > 0 { format!(", {wrong} failed") } else { String::new() };
-            writeln!(out, "{name}: {ok} passed{failures}")?;
+            print::plain(&format!("{name}: {ok} passed{failures}\n"))?;
             passed += ok;
             failed += wrong;
         }
@@ -60,6 +59,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (0, None) => bail!("found no PolicyTest"),
         _ => {}
     }
-    writeln!(out, "{}, {failed} failed", counted(passed, "case passed", "cases passed"))?;
+    print::plain(&format!("{}, {failed} failed\n", counted(passed, "case passed", "cases passed")))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -7,13 +7,12 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
 use self::gather::Gathered;
-use super::install_tls_provider;
 use super::scan::explain;
+use super::{install_tls_provider, print};
 use crate::cluster::Cluster;
 use crate::engine::waivers::{Listed, WaiverState};
 use crate::manifest;
@@ -86,20 +85,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         listed.retain(|listed| listed.subject.namespace == *namespace || listed.subject.name == *namespace);
     }
     for problem in &gathered.unreadable {
-        eprintln!("{problem}");
+        print::note(problem);
     }
     let mut out = io::stdout().lock();
     let printed = match args.output {
         Output::Table => table::text(&mut out, &listed, now),
         Output::Json => table::json(&mut out, &listed, now),
     };
-    match printed.and_then(|()| out.flush()) {
-        // Whoever reads only the first lines has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other.context("failed to write the list")?,
-    }
+    print::written(printed.and_then(|()| out.flush()))?;
     if args.output == Output::Table {
-        eprintln!("{}", summary(&listed));
+        print::note(summary(&listed));
     }
     let fails = |listed: &Listed| args.fail_on.iter().any(|fail_on| fail_on.is(listed.state));
     Ok(match (gathered.unreadable.is_empty(), listed.iter().any(fails)) {

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
 
 use anyhow::Context;
 use clap::ValueEnum;
 use serde_json::json;
 use similar::TextDiff;
 
+use crate::cli::print;
 use crate::manifest::{ManifestError, edit};
 use crate::offline::{Judgement, Manifest};
 
@@ -94,12 +94,9 @@ impl Fixes {
     pub(super) fn write(&self) -> anyhow::Result<()> {
         for (name, text) in &self.files {
             fs::write(name, text).with_context(|| format!("failed to write {name}"))?;
-            eprintln!("{name}: filled in what was missing");
+            print::note(format_args!("{name}: filled in what was missing"));
         }
-        match io::stdout().write_all(self.printed.as_bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        print::plain(&self.printed)
     }
 }
 
