@@ -13,6 +13,7 @@ pub mod lease;
 mod limit;
 mod list;
 mod live;
+mod pace;
 pub mod policies;
 mod request;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use std::time::Duration;
 use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use thiserror::Error;
 
-pub use events::{Events, Notice, Reason, Regarding};
+pub use events::{Events, Notice, Reason, Regarding, Reminders};
 pub use inspect::InspectError;
 pub use list::{ListError, Snapshot, identify, resource};
 pub use live::{LiveError, LiveReads};

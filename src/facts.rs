@@ -176,6 +176,8 @@ pub struct Owner {
 /// another object rests on it; it is kept to be counted and told of before it ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Carrier {
+    /// Its uid.
+    pub uid: String,
     /// Its labels, which policies select by.
     pub labels: BTreeMap<String, String>,
     /// Those of its annotations that Plimsoll reads.
@@ -287,6 +289,18 @@ impl NamespaceFacts {
     /// What carries waivers, the namespace itself included.
     pub fn carriers(&self) -> impl Iterator<Item = (Kind, &str, &Arc<Carrier>)> {
         self.carriers.iter().map(|((kind, name), carrier)| (*kind, name.as_str(), carrier))
+    }
+
+    /// The uid of an object, as far as anything is kept of it.
+    pub fn uid(&self, kind: Kind, name: &str) -> Option<&str> {
+        let key = (kind, name.to_owned());
+        let uid = match (self.carriers.get(&key), self.workloads.get(&key), self.autoscalers.get(&key)) {
+            (Some(carrier), ..) => &carrier.uid,
+            (_, Some(workload), _) => &workload.uid,
+            (_, _, Some(autoscaler)) => &autoscaler.uid,
+            _ => return None,
+        };
+        Some(uid).filter(|uid| !uid.is_empty()).map(String::as_str)
     }
 
     /// Whether an object carries waivers.

@@ -228,6 +228,7 @@ pub struct Metrics {
     cache_last_event: Family<KindLabels, Gauge>,
     waivers: Family<WaiverLabels, Gauge>,
     waiver_expiry: Family<WaivedLabels, Gauge>,
+    emergency_waivers: Family<WaivedLabels, Gauge>,
     audit_write_errors: Counter,
     events: Family<EventLabels, Counter>,
     handshake_failures: Counter,
@@ -254,6 +255,7 @@ impl Metrics {
             cache_last_event: Family::default(),
             waivers: Family::default(),
             waiver_expiry: Family::default(),
+            emergency_waivers: Family::default(),
             audit_write_errors: Counter::default(),
             events: Family::default(),
             handshake_failures: Counter::default(),
@@ -328,6 +330,8 @@ impl Metrics {
             seconds(),
             self.waiver_expiry.clone(),
         );
+        let emergencies = self.emergency_waivers.clone();
+        r.register("emergency_waivers", "Emergency waivers that count", emergencies);
         let audit = self.audit_write_errors.clone();
         r.register("audit_write_errors", "Audit records that could not be written", audit);
         r.register("events", "Kubernetes Events by what became of them", self.events.clone());
@@ -406,15 +410,22 @@ impl Metrics {
         let _scrape = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         self.waivers.clear();
         self.waiver_expiry.clear();
+        self.emergency_waivers.clear();
         for listed in all {
             let namespace = listed.home().to_owned();
             // What is written for a rule that there is none of could be anything.
             let rule = rule(&listed.rule).map_or("unknown", |rule| rule.meta().name);
             let labels = WaiverLabels { namespace: namespace.clone(), rule, state: listed.state.as_str() };
             self.waivers.get_or_create(&labels).inc();
-            let counts = matches!(listed.state, WaiverState::Active | WaiverState::Expiring);
-            if let (Some(ends), true) = (listed.ends, counts) {
-                let gauge = self.waiver_expiry.get_or_create(&WaivedLabels { namespace, rule });
+            if !matches!(listed.state, WaiverState::Active | WaiverState::Expiring) {
+                continue;
+            }
+            let labels = WaivedLabels { namespace, rule };
+            if listed.note.emergency {
+                self.emergency_waivers.get_or_create(&labels).inc();
+            }
+            if let Some(ends) = listed.ends {
+                let gauge = self.waiver_expiry.get_or_create(&labels);
                 let known = gauge.get();
                 gauge.set(if known == 0 { ends.as_second() } else { known.min(ends.as_second()) });
             }
@@ -541,7 +552,12 @@ mod tests {
             remark: None,
         };
         let metrics = Metrics::new("1");
+        let mut emergency = listed("probes", WaiverState::Expiring, "2030-01-01T00:00:00Z");
+        emergency.note.emergency = true;
+        let over = Listed { state: WaiverState::Expired, ..emergency.clone() };
         metrics.waivers(&[
+            emergency,
+            over,
             listed("min-replicas", WaiverState::Active, "2033-05-18T03:33:20Z"),
             listed("min-replicas", WaiverState::Active, "2030-03-17T17:46:40Z"),
             listed("min-replicas", WaiverState::Expired, "2020-01-01T00:00:00Z"),
@@ -554,6 +570,7 @@ mod tests {
         let next =
             r#"plimsoll_waiver_expiry_timestamp_seconds{namespace="shop",rule="min-replicas"} 1900000000"#;
         has(&text, next);
+        has(&text, r#"plimsoll_emergency_waivers{namespace="shop",rule="probes"} 1"#);
         metrics.waivers(&[]);
         let text = metrics.encode();
         assert!(!text.contains("min-replicas"), "{text}");

@@ -120,6 +120,14 @@ impl Kind {
         }
     }
 
+    /// Group and version, as manifests have them.
+    pub fn api_version(self) -> String {
+        match self.group() {
+            "" => self.version().to_owned(),
+            group => format!("{group}/{}", self.version()),
+        }
+    }
+
     /// The plural resource name.
     pub fn plural(self) -> &'static str {
         match self {

@@ -135,7 +135,7 @@ fn metrics_served() -> BTreeSet<String> {
         rule: "min-replicas".to_owned(),
         source: Source::Annotation,
         state: WaiverState::Active,
-        note: WaiverNote::default(),
+        note: WaiverNote { emergency: true, ..WaiverNote::default() },
         containers: Vec::new(),
         ends: Some("2033-05-18T03:33:20Z".parse().unwrap()),
         remark: None,

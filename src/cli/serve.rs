@@ -177,14 +177,14 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         std::future::pending::<()>().await;
     });
 
-    background.spawn(waivers::count(policies.clone(), Arc::clone(&facts), Arc::clone(&metrics)));
-
     // Held to the end: the task ends with its last queue.
     let events = cluster.as_ref().filter(|_| !args.no_events).map(|cluster| {
         let (events, writer) = Events::new(cluster, &instance, &metrics);
         background.spawn(writer);
         events
     });
+    let reminds = events.clone().zip(elections.as_ref().map(|election| election.leadership().clone()));
+    background.spawn(waivers::watch(policies.clone(), Arc::clone(&facts), Arc::clone(&metrics), reminds));
     let witness = events.clone().map(|events| Arc::new(events) as Arc<dyn Witness>);
     let live =
         cluster.map(|cluster| Arc::new(LiveReads::new(cluster, Arc::clone(&metrics))) as Arc<dyn Live>);

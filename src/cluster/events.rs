@@ -1,5 +1,5 @@
-//! Events (`events.k8s.io/v1`) about what users ought to notice: denials, and emergency waivers
-//! that were used. Best effort; the audit log is what counts.
+//! Events (`events.k8s.io/v1`) about what users ought to notice: denials, emergency waivers that
+//! were used, and waivers that end soon. Best effort; the audit log is what counts.
 //!
 //! Requests only ever put a [`Notice`] into a bounded queue. One task writes: the same finding of the
 //! same object is one Event whose series counts, and all Events share one budget. An Event's name
@@ -7,6 +7,7 @@
 
 mod notice;
 mod pending;
+mod reminder;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use serde_json::json;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::pending::{Budget, Pending, Waiting};
+use self::pending::{Pending, Waiting};
+use super::pace::Pace;
 use super::request::is_status;
 use super::{Cluster, brief};
 use crate::audit::Record;
@@ -29,11 +31,15 @@ use crate::metrics::{EventOutcome, Metrics};
 use crate::review::Witness;
 
 pub use self::notice::{Notice, Reason, Regarding};
+pub use self::reminder::Reminders;
 
 /// What Events name as their author.
 const CONTROLLER: &str = "plimsoll.dev/admission";
 /// How many notices may wait for the task.
 const QUEUE: usize = 1024;
+/// How many are written a second in the long run, and at once after a quiet time.
+const PER_SECOND: u32 = 5;
+const BURST: u32 = 25;
 /// How long writing one Event may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often one Event is tried while others write the same.
@@ -89,9 +95,8 @@ struct Writer {
 impl Writer {
     async fn run(mut self, mut notices: Receiver<Notice>) {
         let mut waiting = Waiting::default();
-        let mut budget = Budget::new(Instant::now());
+        let mut pace = Pace::new(PER_SECOND, BURST, Instant::now());
         loop {
-            let next = budget.next();
             tokio::select! {
                 notice = notices.recv() => match notice {
                     None => return,
@@ -101,8 +106,8 @@ impl Writer {
                         }
                     }
                 },
-                () = sleep_until(next), if !waiting.is_empty() => {
-                    budget.take(Instant::now());
+                () = sleep_until(pace.next()), if !waiting.is_empty() => {
+                    pace.take(Instant::now());
                     if let Some(pending) = waiting.pop() {
                         self.write(&pending).await;
                     }
@@ -136,6 +141,8 @@ impl Writer {
         for _ in 0..ATTEMPTS {
             let attempt = match api.get_opt(&name).await? {
                 None => api.create(&PostParams::default(), &self.event(&name, pending)).await,
+                // The replica that led before has said so.
+                Some(event) if pending.is_reminder() && told_today(&event, pending.last) => return Ok(()),
                 Some(event) => {
                     api.patch(&name, &PatchParams::default(), &Patch::Merge(counted(&event, pending))).await
                 }
@@ -180,6 +187,13 @@ impl Writer {
             ..Event::default()
         }
     }
+}
+
+/// Whether an Event said the same less than a day ago.
+fn told_today(event: &Event, now: Timestamp) -> bool {
+    let last = event.series.as_ref().map(|series| &series.last_observed_time);
+    last.or(event.event_time.as_ref())
+        .is_some_and(|MicroTime(last)| now.duration_since(*last) < reminder::EVERY)
 }
 
 /// The patch that counts an Event up; a series is all that may ever change in one.

@@ -6,29 +6,20 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use super::pace::Pace;
+
 /// A bound on reads at a time and on reads a second, after a burst.
 pub(super) struct Limit {
     at_once: Arc<Semaphore>,
-    /// What a read costs.
-    interval: Duration,
-    /// How far ahead of time reads may be.
-    burst: Duration,
+    pace: Mutex<Pace>,
     /// How long a read may be made to wait.
     patience: Duration,
-    /// When all reads so far would have been due, one at a time.
-    due: Mutex<Instant>,
 }
 
 impl Limit {
     pub(super) fn new(at_once: usize, per_second: u32, burst: u32, patience: Duration) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        Self {
-            at_once: Arc::new(Semaphore::new(at_once)),
-            interval,
-            burst: interval * burst.saturating_sub(1),
-            patience,
-            due: Mutex::new(Instant::now()),
-        }
+        let pace = Mutex::new(Pace::new(per_second, burst, Instant::now()));
+        Self { at_once: Arc::new(Semaphore::new(at_once)), pace, patience }
     }
 
     /// Waits for a read's turn; `None` at once if that won't come in time. The permit lasts as long
@@ -42,14 +33,13 @@ impl Limit {
 
     fn take_turn(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = (*due).max(now);
-        let wait = from.saturating_duration_since(now).saturating_sub(self.burst);
-        if wait > self.patience {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = pace.next().max(now);
+        if turn - now > self.patience {
             return None;
         }
-        *due = from + self.interval;
-        Some(now + wait)
+        pace.take(now);
+        Some(turn)
     }
 }
 

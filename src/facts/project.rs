@@ -47,7 +47,11 @@ impl Carrier {
         if !object.metadata.annotations.keys().any(|key| carries(key)) {
             return None;
         }
-        Some(Self { labels: owned(&object.metadata.labels), annotations: annotations(object) })
+        Some(Self {
+            uid: object.metadata.uid.as_deref().unwrap_or_default().to_owned(),
+            labels: owned(&object.metadata.labels),
+            annotations: annotations(object),
+        })
     }
 }
 

@@ -186,6 +186,23 @@ fn who_lacks_the_verb_waives_by_no_road_and_who_has_it_waives_that_rule_there() 
         wait_until(&line, SOON, || stage.plimsoll.get("/metrics").is_ok_and(|text| text.contains(&line)));
     }
 
+    let emergencies = format!(
+        "plimsoll_emergency_waivers{{namespace=\"{}\",rule=\"min-replicas\"}} 1",
+        elsewhere.namespace
+    );
+    assert!(stage.plimsoll.get("/metrics").unwrap().contains(&emergencies));
+    // The leader reminds of what ends within a week, on the object itself.
+    let describe = ["describe", "deployment/web"];
+    wait_until("kubectl describe to show that the waiver ends soon", SOON, || {
+        let text = elsewhere.run("bob", &describe).stdout;
+        text.lines().any(|line| {
+            ["WaiverEnds", "min-replicas: the waiver by b@example.com expires", "the node pool is full"]
+                .iter()
+                .all(|words| line.contains(words))
+        })
+    });
+    assert!(!shell.run("bob", &describe).stdout.contains("WaiverEnds"), "there are 30 days left");
+
     assert_eq!(shell.states(), ["Active Deployment/web", "Unneeded CronJob/tick"]);
     assert_eq!(elsewhere.states(), ["Expiring Deployment/web"]);
 

@@ -1,4 +1,4 @@
-//! Counts the waivers that the caches know of.
+//! Counts the waivers that the caches know of, and reminds of those that end soon.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::cluster::lease::Leadership;
+use crate::cluster::{Events, Reminders};
 use crate::engine::waivers::{Holder, Listed, Register};
 use crate::facts::Facts;
 use crate::metrics::Metrics;
@@ -18,13 +20,29 @@ use crate::verdict::Subject;
 /// How often. It takes a look at each object that carries a waiver, and waivers end by themselves.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Counts for ever.
-pub(super) async fn count(policies: Policies, facts: Arc<Facts>, metrics: Arc<Metrics>) {
+/// Looks after the waivers for ever. Every replica counts them; the one that leads reminds, by Events.
+pub(super) async fn watch(
+    policies: Policies,
+    facts: Arc<Facts>,
+    metrics: Arc<Metrics>,
+    events: Option<(Events, Leadership)>,
+) {
+    let mut reminders = Reminders::default();
     let mut interval = interval(PERIOD);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        metrics.waivers(&all(&policies.current(), &facts, Timestamp::now()));
+        let now = Timestamp::now();
+        let all = all(&policies.current(), &facts, now);
+        metrics.waivers(&all);
+        let Some((events, leadership)) = &events else { continue };
+        if leadership.is_leader() {
+            let uid = |listed: &Listed| {
+                let facts = facts.namespace(listed.home());
+                facts.uid(listed.subject.kind, &listed.subject.name).map(str::to_owned)
+            };
+            reminders.due(&all, uid, now).into_iter().for_each(|notice| events.tell(notice));
+        }
     }
 }
 

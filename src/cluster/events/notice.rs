@@ -14,6 +14,8 @@ pub enum Reason {
     Denied,
     /// An emergency waiver let a request in.
     EmergencyWaiver,
+    /// A waiver ends soon.
+    WaiverEnds,
 }
 
 impl Reason {
@@ -21,6 +23,7 @@ impl Reason {
         match self {
             Self::Denied => "AdmissionDenied",
             Self::EmergencyWaiver => "EmergencyWaiver",
+            Self::WaiverEnds => "WaiverEnds",
         }
     }
 
@@ -28,6 +31,7 @@ impl Reason {
         match self {
             Self::Denied => "Deny",
             Self::EmergencyWaiver => "Waive",
+            Self::WaiverEnds => "Remind",
         }
     }
 }

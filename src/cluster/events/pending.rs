@@ -1,19 +1,13 @@
-//! What waits to be written, and how fast it may be.
+//! What waits to be written.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
-use super::notice::Notice;
+use super::notice::{Notice, Reason};
 
 /// How many different Events may wait.
 const MOST: usize = 512;
-/// How many may be written at once after a quiet time.
-const BURST: u32 = 25;
-/// The time between two, in the long run.
-const EVERY: Duration = Duration::from_millis(200);
 
 /// An Event that waits, with what has come to it meanwhile.
 #[derive(Clone, Debug)]
@@ -22,6 +16,12 @@ pub(super) struct Pending {
     pub(super) count: i32,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
+}
+
+impl Pending {
+    pub(super) fn is_reminder(&self) -> bool {
+        self.notice.reason == Reason::WaiverEnds
+    }
 }
 
 /// Events that wait, the oldest first.
@@ -54,28 +54,5 @@ impl Waiting {
 
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
-    }
-}
-
-/// So many Events at once, and then one after another.
-#[derive(Debug)]
-pub(super) struct Budget {
-    /// When the whole burst is there again.
-    full: Instant,
-}
-
-impl Budget {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { full: now }
-    }
-
-    /// When the next may be written.
-    pub(super) fn next(&self) -> Instant {
-        self.full.checked_sub(EVERY * (BURST - 1)).unwrap_or(self.full)
-    }
-
-    /// One is written.
-    pub(super) fn take(&mut self, now: Instant) {
-        self.full = self.full.max(now) + EVERY;
     }
 }

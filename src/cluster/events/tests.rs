@@ -124,20 +124,6 @@ fn what_comes_again_while_it_waits_is_counted() {
     assert!(waiting.add(denial("0"), time(1)), "what waits already is counted all the same");
 }
 
-#[test]
-fn the_budget_lets_a_burst_through_and_then_five_a_second() {
-    let start = Instant::now();
-    let mut budget = Budget::new(start);
-    let mut now = start;
-    let mut written = 0;
-    while budget.next().max(now) <= start + Duration::from_secs(10) {
-        now = budget.next().max(now);
-        budget.take(now);
-        written += 1;
-    }
-    assert!((74..=76).contains(&written), "{written}");
-}
-
 fn writer(cluster: &Cluster) -> Writer {
     Writer {
         client: cluster.client.clone(),
@@ -178,6 +164,29 @@ async fn replicas_that_say_the_same_count_up_the_same_event() {
     assert_eq!(patch, expected);
     let created: serde_json::Value = serde_json::from_str(&asked[1].1).unwrap();
     assert_eq!(created["series"]["count"], 3);
+}
+
+#[tokio::test]
+async fn a_reminder_that_another_leader_wrote_today_is_left_alone() {
+    let there = |last: &str| {
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "eventTime": last,
+            "metadata": {"name": "x", "resourceVersion": "7"},
+        });
+        (200, event.to_string())
+    };
+    let script = vec![
+        there("2026-11-20T10:01:00.000000Z"),
+        there("2026-11-20T10:00:00.000000Z"),
+        there("2026-11-21T10:00:00.000000Z"),
+    ];
+    let (cluster, asked) = scripted(script);
+    let mut reminder = pending(1);
+    reminder.notice.reason = Reason::WaiverEnds;
+    for asks in [1, 3] {
+        writer(&cluster).try_write(&reminder).await.unwrap();
+        assert_eq!(asked.lock().unwrap().len(), asks, "a day later it is counted up");
+    }
 }
 
 #[tokio::test]
