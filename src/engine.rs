@@ -19,6 +19,7 @@ use jiff::Timestamp;
 
 pub use authorize::Permission;
 pub use doubt::unconfirmed;
+pub use owner::{maker, makes_others};
 
 use crate::facts::{NamespaceFacts, Reference};
 use crate::object::{Body, Kind, Object};

@@ -1,6 +1,8 @@
 //! `plimsoll scan`: judges what is in a cluster, as the next apply will find it.
 
 mod diff;
+mod in_force;
+mod makers;
 mod progress;
 mod summary;
 mod survey;
@@ -12,24 +14,29 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use self::diff::Diff;
+use self::in_force::InForce;
+use self::makers::Makers;
 use self::progress::Progress;
 use self::survey::Survey;
 use super::{install_tls_provider, print};
 use crate::cluster::{Cluster, ListError, resource};
 use crate::object::Kind;
-use crate::policy::load;
 use crate::render::report::{self, Output};
 
-/// The kinds that are judged: those that the chart registers, but for Jobs and ReplicaSets, most of
-/// which are what something else in this list made.
-const JUDGED: [Kind; 7] = [
+/// The kinds that are judged: those that the chart registers. What makes others comes before what it
+/// makes.
+const JUDGED: [Kind; 11] = [
     Kind::Deployment,
     Kind::StatefulSet,
     Kind::DaemonSet,
     Kind::CronJob,
+    Kind::ReplicationController,
+    Kind::ReplicaSet,
+    Kind::Job,
     Kind::HorizontalPodAutoscaler,
     Kind::PodDisruptionBudget,
     Kind::ScaledObject,
+    Kind::Pod,
 ];
 
 #[derive(Debug, clap::Args)]
@@ -37,15 +44,22 @@ pub(super) struct Args {
     /// The cluster to look at. Without it: the one of KUBECONFIG, of ~/.kube/config, or that this runs in.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Files and directories of policies; without them the shipped ones are used.
+    /// Files and directories of policies to judge by. Without them: what a server without any has in force,
+    /// the cluster's InvariantPolicies and those shipped ones that none of them replaces.
     #[arg(long, num_args = 1.., value_name = "PATH")]
     policies: Vec<PathBuf>,
+    /// Judge by the cluster's InvariantPolicies beside the given ones, as a server with these files does.
+    #[arg(long, requires = "policies")]
+    installed: bool,
     /// Show what the given policies would change against the ones in force.
     #[arg(long, requires = "policies")]
     diff: bool,
-    /// The policies in force, to compare with; without them the shipped ones.
+    /// The policies in force, to compare with. Without them: what a server without any has in force.
     #[arg(long, num_args = 1.., value_name = "PATH", requires = "diff")]
     against: Vec<PathBuf>,
+    /// Judge Pods that nothing made, too. Admission is asked about Pods where the chart's webhook.pods is true.
+    #[arg(long)]
+    pods: bool,
     /// Look at one namespace only.
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
@@ -73,9 +87,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
-    let policies = load::from_paths_or_shipped(&args.policies)?;
-    let in_force = if args.diff { Some(load::from_paths_or_shipped(&args.against)?) } else { None };
     let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
+    let with_files = async |files: &[PathBuf], installed: bool| {
+        let is_read = installed || files.is_empty();
+        InForce::read(files, is_read.then_some(&cluster)).await
+    };
+    let given = with_files(&args.policies, args.installed).await?;
+    let in_force = if args.diff { Some(with_files(&args.against, false).await?) } else { None };
     let progress = Progress::new();
     let namespace = args.namespace.as_deref();
     let snapshot = cluster.snapshot(namespace, |kind, count| progress.show("reading", kind, count)).await;
@@ -83,15 +101,19 @@ async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
 
     let fail_on = args.fail_on;
-    let mut survey = Survey::new(&policies, &snapshot.facts, fail_on, now);
-    let before = in_force.as_deref().map(|policies| Survey::new(policies, &snapshot.facts, fail_on, now));
-    let mut before = before;
+    let survey = |policies| Survey::new(policies, &snapshot.facts, fail_on, now);
+    let mut before = in_force.as_ref().map(|in_force| survey(&in_force.policies));
+    let mut survey = survey(&given.policies);
+    let mut makers = Makers::default();
     let mut errors = Vec::new();
-    for kind in JUDGED {
+    for kind in JUDGED.into_iter().filter(|kind| *kind != Kind::Pod || args.pods) {
         let mut count = 0;
         let listed = cluster.list(kind, namespace, |text| {
             count += 1;
             progress.show("judging", kind, count);
+            if !makers.judges(kind, text) {
+                return;
+            }
             survey.judge(kind, text);
             if let Some(before) = &mut before {
                 before.judge(kind, text);
@@ -104,7 +126,12 @@ async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
         return Err(explain(&errors));
     }
     let mut report = survey.finish();
-    report.cluster = Some(report::Cluster { url: cluster.url().to_owned(), time: now });
+    print::note(format!("Judged by {}.", report::judged_by(&given.origins)));
+    if let Some(in_force) = &in_force {
+        print::note(format!("Compared with {}.", report::judged_by(&in_force.origins)));
+    }
+    let url = cluster.url().to_owned();
+    report.cluster = Some(report::Cluster { url, time: now, policies: given.origins });
     let failed = match before {
         Some(before) => {
             let before = before.finish();

@@ -118,7 +118,8 @@ impl Cluster {
     }
 
     /// The facts of one namespace or of all, read kind by kind. The lists are of different instants,
-    /// as those of watches are; each of them is of one.
+    /// as those of watches are; each of them is of one. Beside what is watched these are ReplicaSets that
+    /// nothing made: a request that is about one has it read live.
     ///
     /// # Errors
     /// What is wrong with each kind that could not be listed.
@@ -129,7 +130,7 @@ impl Cluster {
     ) -> Result<Snapshot, Vec<ListError>> {
         let mut snapshot = Snapshot::default();
         let mut errors = Vec::new();
-        for kind in WATCHED {
+        for kind in WATCHED.into_iter().chain([Kind::ReplicaSet]) {
             let mut count = 0;
             let listed = self.list(kind, namespace, |text| {
                 snapshot.take(kind, text);
@@ -147,6 +148,9 @@ impl Snapshot {
         match Object::read(kind, text) {
             Ok(object) => {
                 let Some(fact) = Fact::project(&object) else { return };
+                if kind == Kind::ReplicaSet && object.metadata.controller().is_some() {
+                    return;
+                }
                 let name = object.display_name();
                 let home = if kind == Kind::Namespace {
                     name
@@ -211,7 +215,7 @@ mod tests {
         };
         let empty = || page("", &[]);
         let answers =
-            vec![empty(), no("deployments.apps"), empty(), empty(), no("budgets"), empty(), empty()];
+            vec![empty(), no("deployments.apps"), empty(), empty(), no("budgets"), empty(), empty(), empty()];
         let (cluster, _) = scripted(answers);
         let errors = cluster.snapshot(None, |_, _| {}).await.unwrap_err();
         let forbidden: Vec<_> = errors.iter().filter_map(ListError::forbidden).collect();
@@ -226,10 +230,11 @@ mod tests {
     #[tokio::test]
     async fn without_keda_a_snapshot_is_whole() {
         let mut answers: Vec<_> = (0..6).map(|_| page("", &["web"])).collect();
-        answers.push((404, "404 page not found".to_owned()));
+        answers.extend([(404, "404 page not found".to_owned()), page("", &["bare"])]);
         let (cluster, _) = scripted(answers);
         let snapshot = cluster.snapshot(None, |_, _| {}).await.unwrap();
         let facts = snapshot.facts.namespace("shop");
         assert_eq!(facts.workload(Kind::Deployment, "web").unwrap().replicas, 2);
+        assert!(facts.workload(Kind::ReplicaSet, "bare").is_some(), "an autoscaler may be about it");
     }
 }

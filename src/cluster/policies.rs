@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use super::{Cluster, brief, request};
 use crate::policy::crd;
 
+/// Where they are.
+pub const PATH: &str = "/apis/plimsoll.dev/v1alpha1/invariantpolicies";
+
 /// What is heard of them.
 #[derive(Debug)]
 pub enum Heard {

@@ -7,7 +7,7 @@
 
 use super::Request;
 use crate::facts::{NamespaceFacts, Owner, Reference};
-use crate::object::{Kind, OwnerReference};
+use crate::object::{Kind, Metadata, OwnerReference};
 use crate::verdict::Finding;
 
 /// What is made by the cluster's own controllers, and of what.
@@ -23,13 +23,13 @@ const MAKERS: [(Kind, Kind); 7] = [
 
 /// The owner that a request's object names, if such an owner makes such objects.
 pub(super) fn named(request: &Request<'_>) -> Option<Reference> {
-    let (kind, owner) = maker(request)?;
+    let (kind, owner) = maker(request.kind, &request.object.metadata)?;
     Some(Reference::Owner(kind, owner.name.to_string()))
 }
 
 /// The same, if it is there.
 pub(super) fn find<'f>(request: &Request<'_>, facts: &'f NamespaceFacts) -> Option<&'f Owner> {
-    let (kind, owner) = maker(request)?;
+    let (kind, owner) = maker(request.kind, &request.object.metadata)?;
     let found = facts.owner(kind, &owner.name)?;
     (!found.uid.is_empty() && *found.uid == *owner.uid).then_some(&**found)
 }
@@ -39,9 +39,15 @@ pub(super) fn has(owners: &[Finding], finding: &Finding) -> bool {
     owners.iter().any(|owners| owners.place == finding.place && owners.severity >= finding.severity)
 }
 
-fn maker<'r>(request: &'r Request<'_>) -> Option<(Kind, &'r OwnerReference<'r>)> {
-    let owner = request.object.metadata.controller()?;
+/// The owner that an object of a kind says it was made by, if such an owner makes such objects.
+pub fn maker<'r>(made: Kind, metadata: &'r Metadata<'_>) -> Option<(Kind, &'r OwnerReference<'r>)> {
+    let owner = metadata.controller()?;
     let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
     let kind = Kind::from_group_kind(group, &owner.kind)?;
-    MAKERS.contains(&(request.kind, kind)).then_some((kind, owner))
+    MAKERS.contains(&(made, kind)).then_some((kind, owner))
+}
+
+/// Whether the cluster's own controllers make other objects of objects of a kind.
+pub fn makes_others(kind: Kind) -> bool {
+    MAKERS.iter().any(|(_, maker)| *maker == kind)
 }

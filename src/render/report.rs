@@ -68,6 +68,51 @@ pub struct Cluster {
     /// When it was looked at.
     #[schemars(with = "String")]
     pub time: Timestamp,
+    /// The policies that it was judged by.
+    pub policies: Vec<PolicyOrigin>,
+}
+
+impl Cluster {
+    /// The policies that it was judged by, with where they are from.
+    pub fn judged_by(&self) -> String {
+        judged_by(&self.policies)
+    }
+}
+
+/// Policies with where they are from: `7 policies (shipped with Plimsoll: imp, …; in the cluster: shop)`.
+pub fn judged_by(policies: &[PolicyOrigin]) -> String {
+    let of = |origin: Origin| {
+        let names = policies.iter().filter(|p| p.origin == origin).map(|p| sanitise(&p.name));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let parts = [
+        ("given: ", of(Origin::File)),
+        ("shipped with Plimsoll: ", of(Origin::Shipped)),
+        ("in the cluster: ", of(Origin::Cluster)),
+    ];
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<String> = parts.map(|(label, names)| format!("{label}{names}")).collect();
+    format!("{} ({})", counted(policies.len(), "policy", "policies"), parts.join("; "))
+}
+
+/// A policy, and where it is from.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct PolicyOrigin {
+    /// Its name.
+    pub name: String,
+    /// Where it is from.
+    pub origin: Origin,
+}
+
+/// Where a policy is from.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Origin {
+    /// An `InvariantPolicy` of the cluster.
+    Cluster,
+    /// A file.
+    File,
+    /// Plimsoll itself.
+    Shipped,
 }
 
 /// What was judged, in numbers.

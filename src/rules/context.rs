@@ -287,8 +287,8 @@ impl<'c> Context<'c> {
     /// The workload that an autoscaler scales; `None` if it isn't there (yet).
     pub fn target(&self, autoscaler: &Autoscaler) -> Option<Arc<Workload>> {
         let kind = Kind::from_group_kind(&autoscaler.target.group, &autoscaler.target.kind)?;
-        // Nobody watches other kinds, and nobody may read them.
-        if !matches!(kind, Kind::Deployment | Kind::StatefulSet) {
+        // Nobody may read other kinds. A ReplicaSet isn't watched, so it is read live each time.
+        if !kind.scales() {
             return None;
         }
         let reference = Reference::Object(kind, autoscaler.target.name.clone());

@@ -156,13 +156,118 @@ fn what_was_there_first_is_found() {
 }
 
 #[test]
+fn what_nothing_made_is_judged_and_what_was_made_is_not() {
+    let stage = stage();
+    let with = |kind: &str, name: &str, spec: Value| {
+        let group = if kind == "Job" { "batch/" } else { "apps/" };
+        let version = if matches!(kind, "Pod" | "ReplicationController") {
+            "v1".to_owned()
+        } else {
+            format!("{group}v1")
+        };
+        json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+    };
+    let pod = || json!({"containers": [{"name": "app", "image": "nginx:1"}], "restartPolicy": "Never"});
+    let labels = json!({"app": "bare"});
+    let always =
+        json!({"containers": [{"name": "app", "image": "nginx:1", "resources": {"requests": {"cpu": "1"}}}]});
+    let template = json!({"metadata": {"labels": labels}, "spec": always});
+    let replicas = |selector: Value| json!({"replicas": 3, "selector": selector, "template": template});
+    let objects = [
+        object("web", 2),
+        with("ReplicaSet", "bare", replicas(json!({"matchLabels": labels}))),
+        with("ReplicationController", "bare", replicas(labels.clone())),
+        with("Job", "bare", json!({"template": {"spec": pod()}})),
+        with("Pod", "bare", pod()),
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"},
+            "spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec": pod()}}}}}),
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "bare"},
+            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "bare"},
+                "minReplicas": 3, "maxReplicas": 6}}),
+    ];
+    let namespace = governed_late(stage, "made", &objects);
+    stage.wait_for_replica_set(&namespace);
+    let run = ["create", "job", "by-hand", "--from=cronjob/nightly", "-n", &namespace];
+    stage.plane.kubectl("admin", &run).expect_ok("the CronJob was there first");
+    wait_until("a Pod of each", SOON, || {
+        let list = stage.plane.kubectl("admin", &["get", "pods", "-n", &namespace, "-o", "name"]);
+        ["pod/web-", "pod/bare-", "pod/by-hand-"].iter().all(|start| list.stdout.contains(start))
+    });
+
+    let broken = |args: &[&str]| {
+        let (_, report) = scan(stage, &namespace, args);
+        let rule = "read-only-root-filesystem ";
+        let found = findings(&report).iter().filter_map(|f| Some(f.split_once(rule)?.1.to_owned())).collect();
+        (found, report)
+    };
+    let (found, report): (BTreeSet<String>, _) = broken(&[]);
+    let bare = ["Job/bare", "ReplicaSet/bare", "ReplicationController/bare"];
+    let expected = |more: &[&str]| {
+        let all = ["CronJob/nightly", "Deployment/web"].iter().chain(&bare).chain(more);
+        all.map(|of| (*of).to_owned()).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(found, expected(&[]));
+    assert_eq!(report["summary"]["objects"], 6);
+    let found = findings(&report);
+    assert!(!found.iter().any(|f| f.contains("autoscaler-range")), "its target is there: {report:#}");
+    assert_eq!(broken(&["--pods"]).0, expected(&["Pod/bare"]));
+}
+
+#[test]
+fn what_is_judged_by_is_what_is_in_force() {
+    let stage = stage();
+    let namespace = governed_late(stage, "installed", &[object("web", 2)]);
+    let policy = |minimum: i64| {
+        json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy", "metadata": {"name": namespace},
+            "spec": {"match": {"namespaces": [namespace]}, "rules": {"min-replicas": {"minimum": minimum}}}})
+        .to_string()
+    };
+    stage.plane.kubectl_stdin("admin", &["apply", "-f", "-"], &policy(3)).expect_ok("a policy");
+    let replicas = |args: &[&str]| {
+        let (_, report) = scan(stage, &namespace, args);
+        let all = report["findings"].as_array().unwrap().iter().filter(|f| f["rule"] == "min-replicas");
+        let required: Vec<String> = all.map(|f| f["required"].as_str().unwrap().to_owned()).collect();
+        (required.join(" "), report["cluster"]["policies"].clone())
+    };
+    let (required, policies) = replicas(&[]);
+    assert_eq!(required, "3");
+    let origin = |name: &str| {
+        policies.as_array().unwrap().iter().find(|p| p["name"] == name).map(|p| p["origin"].as_str().unwrap())
+    };
+    assert_eq!((origin(&namespace), origin("production")), (Some("Cluster"), Some("Shipped")));
+
+    // Files are a draft, unless what is installed is asked for as well; it has no say over their names.
+    let elsewhere = policy(5).replace(r#""namespaces""#, r#""excludeNamespaces""#);
+    let elsewhere = write(
+        stage,
+        "elsewhere.yaml",
+        &elsewhere.replace(&format!(r#""name":"{namespace}""#), r#""name":"elsewhere""#),
+    );
+    let draft = write(stage, "draft.yaml", &policy(4));
+    let (elsewhere, draft) = (elsewhere.to_str().unwrap(), draft.to_str().unwrap());
+    assert_eq!(replicas(&["--policies", elsewhere]).0, "");
+    assert_eq!(replicas(&["--policies", elsewhere, "--installed"]).0, "3");
+    let (_, run) = plimsoll(stage, "admin", &["scan", "-n", &namespace, "--policies", draft, "--installed"]);
+    assert!(
+        run.stderr.contains(&format!("InvariantPolicy {namespace} is left out: metadata.name:")),
+        "{run}"
+    );
+    assert!(run.stdout.contains("Set spec.replicas: 4"), "{run}");
+    let (_, run) = plimsoll(stage, "admin", &["scan", "-n", &namespace, "--policies", draft, "--diff"]);
+    assert!(run.stderr.contains(&format!("Judged by 1 policy (given: {namespace}).")), "{run}");
+    assert!(run.stderr.contains(&format!("in the cluster: {namespace}")), "{run}");
+    assert!(run.stdout.contains("1 finding would be new") || run.stdout.contains("stand otherwise"), "{run}");
+    stage.plane.kubectl("admin", &["delete", "invariantpolicy", &namespace]).expect_ok("it can go");
+}
+
+#[test]
 fn what_may_not_be_read_is_named() {
     let stage = stage();
     let namespace = stage.plane.namespace("unreadable", &[]);
     let kubectl = |args: &[&str]| stage.plane.kubectl("admin", &[args, &["-n", &namespace]].concat());
     let account = format!("--serviceaccount={namespace}:default");
     let resources = "--resource=namespaces,pvc,deployments.apps,statefulsets.apps,cronjobs.batch,daemonsets.apps,\
-        scaledobjects.keda.sh,horizontalpodautoscalers.autoscaling";
+        replicasets.apps,replicationcontrollers,jobs.batch,scaledobjects.keda.sh,horizontalpodautoscalers.autoscaling";
     kubectl(&["create", "role", "scan", "--verb=get,list", resources]).expect_ok("a role");
     kubectl(&["create", "rolebinding", "scan", "--role=scan", &account]).expect_ok("a binding");
     let token = kubectl(&["create", "token", "default"]).expect_ok("a token");
@@ -189,6 +294,10 @@ fn what_may_not_be_read_is_named() {
     kubectl(&["create", "role", "rest", "--verb=list", rest]).expect_ok("a role");
     kubectl(&["create", "rolebinding", "rest", "--role=rest", &account]).expect_ok("a binding");
     wait_until("the rule to count", SOON, || scan(&["-n", &namespace]).0 == 0);
+    // Policies are no namespace's own.
+    let (_, run) = scan(&["-n", &namespace]);
+    assert!(run.stderr.contains("policies of the cluster are left out, if there are any"), "{run}");
+    assert!(run.stderr.contains("Judged by 6 policies (shipped with Plimsoll: "), "{run}");
 }
 
 /// A copy of a value with every string that is `from` being `to`.

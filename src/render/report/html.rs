@@ -47,6 +47,7 @@ pub(super) fn render(report: &Report) -> String {
                 b { "Refused" } " is what the next change of the object meets. " b { "As before" }
                 " passes with a warning as long as it is no worse; a new object like it would be refused, or filled in. "
             }
+            @if let Some(cluster) = cluster { "Judged by " (cluster.judged_by()) ". " }
             "Made by Plimsoll " (report.version) "."
         }
     };
