@@ -1,5 +1,7 @@
 //! Waivers: who may write them, by whatever road, and what becomes of them when they end.
 
+mod reach;
+
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
@@ -232,12 +234,16 @@ fn no_status_of_any_kind_and_no_label_of_a_namespace_is_a_back_door() {
     let template = json!({"metadata": {"labels": {"app": "a"}},
         "spec": {"containers": [{"name": "app", "image": "nginx:1"}], "restartPolicy": "Always"}});
     let selector = json!({"matchLabels": {"app": "a"}});
-    let mut job = template.clone();
+    let (mut job, mut other) = (template.clone(), template.clone());
     job["spec"]["restartPolicy"] = json!("Never");
+    other["metadata"]["labels"]["app"] = json!("b");
     let kinds = [
         ("apps/v1", "StatefulSet", json!({"replicas": 2, "selector": selector, "template": template})),
         ("apps/v1", "DaemonSet", json!({"selector": selector, "template": template})),
         ("batch/v1", "CronJob", json!({"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": job}}})),
+        ("batch/v1", "Job", json!({"suspend": true, "template": job})),
+        ("apps/v1", "ReplicaSet", json!({"replicas": 2, "selector": selector, "template": template})),
+        ("v1", "ReplicationController", json!({"replicas": 2, "selector": {"app": "b"}, "template": other})),
         ("policy/v1", "PodDisruptionBudget", json!({"maxUnavailable": 1, "selector": selector})),
         (
             "autoscaling/v2",
@@ -247,7 +253,7 @@ fn no_status_of_any_kind_and_no_label_of_a_namespace_is_a_back_door() {
         ),
     ];
     for (version, kind, spec) in kinds {
-        let group = version.split_once('/').unwrap().0;
+        let group = version.split_once('/').map_or("", |(group, _)| group);
         let plural = format!("{}s", kind.to_lowercase());
         let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}, "spec": spec});
         shell.apply("alice", &object.to_string(), &[]).expect_ok("it breaks no rule");
