@@ -62,6 +62,11 @@ impl Manifest {
         Some(Self { document, kind, namespace, text })
     }
 
+    /// The manifest as JSON.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     fn request<'a>(&'a self, text: &'a str) -> Result<Request<'a>, ManifestError> {
         let object = Object::read(self.kind, text).map_err(|error| {
             let pointer = format!("/{}", error.path.replace(['.', '['], "/").replace(']', ""));
@@ -116,8 +121,10 @@ fn patched(object: &Value, patch: &[PatchOperation]) -> Option<Value> {
     Some(object)
 }
 
-/// What manifests say of the cluster, by namespace.
-fn facts<'m>(manifests: impl Iterator<Item = (&'m Manifest, &'m str)>) -> HashMap<String, NamespaceFacts> {
+/// What manifests, each with a text to read it as, say of the cluster, by namespace.
+pub fn facts<'m>(
+    manifests: impl Iterator<Item = (&'m Manifest, &'m str)>,
+) -> HashMap<String, NamespaceFacts> {
     let mut facts: HashMap<String, NamespaceFacts> = HashMap::new();
     for (manifest, text) in manifests {
         let object = Object::read(manifest.kind, text).ok();

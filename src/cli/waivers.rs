@@ -16,7 +16,7 @@ use super::{install_tls_provider, print};
 use crate::cluster::Cluster;
 use crate::engine::waivers::{Listed, WaiverState};
 use crate::manifest;
-use crate::policy::{Policy, load};
+use crate::policy::load;
 use crate::render::counted;
 
 #[derive(Debug, clap::Args)]
@@ -72,14 +72,15 @@ impl FailOn {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let policies = load::from_paths_or_shipped(&args.policies)?;
     let now = Timestamp::now();
+    let gathered = Gathered::new(&policies, now);
     let gathered = if args.paths.is_empty() {
         install_tls_provider();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(from_cluster(args, &policies, now))?
+        runtime.block_on(from_cluster(args, gathered))?
     } else {
-        from_manifests(args, &policies, now)?
+        from_manifests(args, gathered)?
     };
-    let mut listed = gathered.list(&policies, now);
+    let mut listed = gathered.list();
     // A policy's grants are the whole cluster's.
     if let Some(namespace) = &args.namespace {
         listed.retain(|listed| listed.subject.namespace == *namespace || listed.subject.name == *namespace);
@@ -104,27 +105,27 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn from_cluster(args: &Args, policies: &[Policy], now: Timestamp) -> anyhow::Result<Gathered> {
+async fn from_cluster<'p>(args: &Args, mut gathered: Gathered<'p>) -> anyhow::Result<Gathered<'p>> {
     let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
     let namespace = args.namespace.as_deref();
     let snapshot = cluster.snapshot(namespace, |_, _| {}).await.map_err(|errors| explain(&errors))?;
-    let mut gathered = Gathered::default();
     let mut errors = Vec::new();
     for kind in gather::HOLDERS {
         let listed = cluster.list(kind, namespace, |text| {
-            gathered.take(kind, text, None, policies, &|namespace| snapshot.facts.namespace(namespace), now);
+            gathered.take(kind, text, None, &|namespace| snapshot.facts.namespace(namespace));
         });
         errors.extend(listed.await.err());
     }
     if errors.is_empty() { Ok(gathered) } else { Err(explain(&errors)) }
 }
 
-fn from_manifests(args: &Args, policies: &[Policy], now: Timestamp) -> anyhow::Result<Gathered> {
+fn from_manifests<'p>(args: &Args, mut gathered: Gathered<'p>) -> anyhow::Result<Gathered<'p>> {
     let mut documents = Vec::new();
     for (name, text) in manifest::files::collect(&args.paths)? {
         documents.extend(manifest::parse(&name, &text)?);
     }
-    Ok(Gathered::from_documents(&documents, policies, now))
+    gathered.take_manifests(documents);
+    Ok(gathered)
 }
 
 fn summary(listed: &[Listed]) -> String {

@@ -1,17 +1,17 @@
 //! The objects that carry waivers, and which waivers any finding asks for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::cluster::identify;
 use crate::engine::waivers::{Holder, Listed, Register};
-use crate::engine::{self, Operation, Request};
-use crate::facts::{Fact, Facts, NamespaceFacts, annotations, owned};
+use crate::engine::{self, Request};
+use crate::facts::{Carrier, NamespaceFacts, owned};
 use crate::manifest::Document;
 use crate::object::{Kind, Object, ReadError};
+use crate::offline::{self, Manifest};
 use crate::policy::Policy;
 use crate::verdict::Subject;
 
@@ -27,64 +27,49 @@ pub(super) const HOLDERS: [Kind; 8] = [
     Kind::ScaledObject,
 ];
 
-/// What is kept of the objects.
-#[derive(Default)]
-pub(super) struct Gathered {
-    carriers: Vec<Carrier>,
+/// What is kept of the objects, and what they are judged by.
+pub(super) struct Gathered<'p> {
+    policies: &'p [Policy],
+    now: Timestamp,
+    carriers: Vec<(Subject, Carrier)>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     needed: HashSet<(Subject, &'static str)>,
     pub(super) unreadable: Vec<String>,
 }
 
-/// An object with an annotation that is Plimsoll's.
-struct Carrier {
-    subject: Subject,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-}
-
-impl Gathered {
-    /// The waivers of manifests, with the other manifests as the cluster.
-    pub(super) fn from_documents(documents: &[Document], policies: &[Policy], now: Timestamp) -> Self {
-        let facts = Facts::default();
-        let mut objects = Vec::new();
-        for document in documents {
-            let text = |value: &Value, field: &str| {
-                value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let api_version = text(&document.value, "apiVersion");
-            let group = api_version.split_once('/').map_or("", |(group, _)| group);
-            let Some(kind) = Kind::from_group_kind(group, &text(&document.value, "kind")) else { continue };
-            let metadata = document.value.get("metadata").unwrap_or(&Value::Null);
-            let namespace = match (kind, text(metadata, "namespace")) {
-                (Kind::Namespace, _) => text(metadata, "name"),
-                (_, namespace) if namespace.is_empty() => "default".to_owned(),
-                (_, namespace) => namespace,
-            };
-            let json = document.value.to_string();
-            if let Some(fact) = Object::read(kind, &json).ok().and_then(|object| Fact::project(&object)) {
-                facts.update(&namespace, |facts| facts.insert(fact));
-            }
-            objects.push((kind, namespace, json));
+impl<'p> Gathered<'p> {
+    pub(super) fn new(policies: &'p [Policy], now: Timestamp) -> Self {
+        Self {
+            policies,
+            now,
+            carriers: Vec::new(),
+            namespaces: BTreeMap::new(),
+            needed: HashSet::new(),
+            unreadable: Vec::new(),
         }
-        let mut gathered = Self::default();
-        for (kind, namespace, json) in objects.iter().filter(|(kind, ..)| HOLDERS.contains(kind)) {
-            gathered.take(*kind, json, Some(namespace), policies, &|name| facts.namespace(name), now);
-        }
-        gathered
     }
 
-    /// Takes in one object: its waivers, and those that it needs.
+    /// Takes in manifests, each with the others as the cluster.
+    pub(super) fn take_manifests(&mut self, documents: Vec<Document>) {
+        let manifests: Vec<Manifest> =
+            documents.into_iter().filter_map(|document| Manifest::of(document, "default")).collect();
+        let facts = offline::facts(manifests.iter().map(|manifest| (manifest, manifest.text())));
+        let facts: HashMap<_, _> = facts.into_iter().map(|(name, facts)| (name, Arc::new(facts))).collect();
+        for manifest in manifests.iter().filter(|manifest| HOLDERS.contains(&manifest.kind)) {
+            let facts = |name: &str| facts.get(name).cloned().unwrap_or_default();
+            self.take(manifest.kind, manifest.text(), Some(&manifest.namespace), &facts);
+        }
+    }
+
+    /// Takes in one object: its waivers, and those that it needs. A manifest comes with its namespace.
     pub(super) fn take(
         &mut self,
         kind: Kind,
         text: &str,
         namespace: Option<&str>,
-        policies: &[Policy],
         facts: &dyn Fn(&str) -> Arc<NamespaceFacts>,
-        now: Timestamp,
     ) {
-        if let Err(error) = self.try_take(kind, text, namespace, policies, facts, now) {
+        if let Err(error) = self.try_take(kind, text, namespace, facts) {
             self.unreadable.push(format!("{kind} {} can't be read: {error}", identify(text)));
         }
     }
@@ -94,47 +79,35 @@ impl Gathered {
         kind: Kind,
         text: &str,
         namespace: Option<&str>,
-        policies: &[Policy],
         facts: &dyn Fn(&str) -> Arc<NamespaceFacts>,
-        now: Timestamp,
     ) -> Result<(), ReadError> {
         let object = Object::read(kind, text)?;
         let name = object.display_name();
         let written = object.metadata.namespace.as_deref().unwrap_or_default();
-        let namespace = match kind {
-            Kind::Namespace => name.clone(),
-            _ => namespace.unwrap_or(written).to_owned(),
+        let manifest = namespace.is_some();
+        let namespace = match (kind, namespace) {
+            (Kind::Namespace, _) => name.clone(),
+            (_, namespace) => namespace.unwrap_or(written).to_owned(),
         };
-        let labels = owned(&object.metadata.labels);
-        let annotations = annotations(&object);
         if kind == Kind::Namespace {
-            self.namespaces.insert(name.clone(), labels.clone());
+            self.namespaces.insert(name.clone(), owned(&object.metadata.labels));
         }
-        if !annotations.is_empty() {
+        if let Some(carrier) = Carrier::project(&object) {
             let of = if kind == Kind::Namespace { String::new() } else { namespace.clone() };
-            let subject = Subject { kind, namespace: of, name };
-            self.carriers.push(Carrier { subject, labels, annotations });
+            self.carriers.push((Subject { kind, namespace: of, name }, carrier));
         }
-        let request = Request {
-            operation: Operation::Create,
-            kind,
-            namespace: &namespace,
-            user: "",
-            groups: Vec::new(),
-            manager: None,
-            manifest: false,
-            object,
-            old: None,
-        };
-        self.needed.extend(engine::judge(&request, policies, &facts(&namespace), now).waivers);
+        let request = Request { manifest, ..Request::create(kind, &namespace, object) };
+        let judged = engine::judge(&request, self.policies, &facts(&namespace), self.now);
+        self.needed.extend(judged.waivers);
         Ok(())
     }
 
     /// The waivers, by their end.
-    pub(super) fn list(&self, policies: &[Policy], now: Timestamp) -> Vec<Listed> {
-        let register = Register { policies, namespaces: &self.namespaces, needed: Some(&self.needed), now };
-        register.list(self.carriers.iter().map(|carrier| Holder {
-            subject: carrier.subject.clone(),
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let Self { policies, now, namespaces, needed, .. } = self;
+        let register = Register { policies, namespaces, needed: Some(needed), now: *now };
+        register.list(self.carriers.iter().map(|(subject, carrier)| Holder {
+            subject: subject.clone(),
             labels: &carrier.labels,
             annotations: &carrier.annotations,
         }))

@@ -33,12 +33,7 @@ fn a_workloads_waivers_reach_what_acts_on_it() {
     let stage = stage();
     let shell = Shell { stage, namespace: namespace(stage, "reach") };
     let text = waiver(in_days(30));
-    let partners: [(&str, fn(&str) -> Value, &str); 3] = [
-        ("hpa", autoscaler, "min-replicas: HorizontalPodAutoscaler"),
-        ("keda", scaled, "min-replicas: ScaledObject"),
-        ("pdb", budget, "disruption-budget: PodDisruptionBudget"),
-    ];
-    for (name, partner, finding) in partners {
+    let reaches = |name: &str, partner: &dyn Fn(&str) -> Value, finding: &str| {
         let bare = format!("bare-{name}");
         shell.apply("admin", &annotated(&bare, 2, &[]), &[]).expect_ok("it breaks no rule");
         let message = shell.apply("admin", &partner(&bare).to_string(), &[]).expect_refused("no waiver");
@@ -50,7 +45,10 @@ fn a_workloads_waivers_reach_what_acts_on_it() {
             let run = shell.apply("admin", &partner(name).to_string(), &[]);
             run.status_ok && run.stderr.contains(finding) && run.stderr.contains("waived by a@example.com")
         });
-    }
+    };
+    reaches("hpa", &autoscaler, "min-replicas: HorizontalPodAutoscaler");
+    reaches("keda", &scaled, "min-replicas: ScaledObject");
+    reaches("pdb", &budget, "disruption-budget: PodDisruptionBudget");
 }
 
 #[test]
