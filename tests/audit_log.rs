@@ -6,18 +6,20 @@
 mod command;
 #[path = "audit_log/processes.rs"]
 mod processes;
+#[path = "support/small_disk.rs"]
+mod small_disk;
 #[path = "audit_log/support.rs"]
 mod support;
 
 use std::fs;
 use std::future::Future;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use plimsoll::audit::{AuditError, AuditLog, Decision, Health, Level, Record, Rotation, Settings};
 
+use small_disk::SmallDisk;
 use support::{Found, later, open, record, settings, write, write_at_once};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,35 +168,11 @@ fn a_file_that_cannot_be_opened_fails_the_start() {
     assert_eq!(error.to_string(), "failed to open the audit log /nowhere/audit.log");
 }
 
-/// A file system of 64 KiB, or nothing where mounting isn't permitted.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "plimsoll-test"])
-            .arg(directory.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_error_and_heals() {
-    let Some(disk) = Small::mount() else {
-        println!("skipped: mounting a tmpfs isn't permitted here");
-        return;
-    };
-    let (path, ballast) = (disk.0.path().join("audit.log"), disk.0.path().join("ballast"));
-    fs::write(&ballast, [0; 32 * 1024]).unwrap();
+    let Some(disk) = SmallDisk::mount() else { return };
+    let path = disk.path().join("audit.log");
+    disk.fill(32 * 1024);
     let log = open(&path);
     let mut written = Vec::new();
     let mut refused = 0;
@@ -219,7 +197,7 @@ async fn a_full_disk_is_an_error_and_heals() {
     assert_eq!(log.counts().errors, refused);
     assert!(written.len() > 10);
 
-    fs::remove_file(&ballast).unwrap();
+    disk.clear();
     for uid in ["healed-1", "healed-2"] {
         write(&log, uid).await.unwrap();
         written.push(uid.to_owned());

@@ -1,0 +1,47 @@
+//! A disk that is soon full.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A file system of 64 KiB; dropping it takes it away.
+pub(crate) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Mounts one, or says loudly that the test is skipped: that takes root, and a sandbox may forbid it.
+    pub(crate) fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "plimsoll-test"]).arg(folder.path());
+        if mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            return Some(Self(folder));
+        }
+        // Unlike what the macros print, this is shown for a test that passes, too.
+        let _ = writeln!(std::io::stderr(), "SKIPPED, the full disk: mounting a tmpfs isn't permitted here");
+        None
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Takes up all the space that there is left but for so many bytes.
+    pub(crate) fn fill(&self, but: usize) {
+        let ballast = self.0.path().join("ballast");
+        std::fs::write(&ballast, vec![0; 1024 * 1024]).unwrap_err();
+        let all = std::fs::metadata(&ballast).unwrap().len();
+        let file = std::fs::File::options().write(true).open(&ballast).unwrap();
+        file.set_len(all.saturating_sub(but as u64)).unwrap();
+    }
+
+    /// Gives it back.
+    pub(crate) fn clear(&self) {
+        std::fs::remove_file(self.0.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
