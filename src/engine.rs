@@ -22,10 +22,11 @@ pub use doubt::unconfirmed;
 pub use owner::{maker, makes_others};
 
 use crate::facts::{NamespaceFacts, Reference};
-use crate::object::{Body, Kind, Object};
+use crate::object::{Kind, Object};
 use crate::policy::{Policy, PolicyRule};
 use crate::rules::{Context, Singletons};
 use crate::verdict::{Action, Finding, Judged, State, Subject, Verdict};
+use patch::Draft;
 use subject::Subjects;
 use waive::Waivers;
 
@@ -92,11 +93,8 @@ impl<'a> Request<'a> {
 }
 
 impl Request<'_> {
-    /// The same request with another object.
-    fn with_object<'t>(&'t self, text: &'t str) -> Option<Request<'t>> {
-        let is_scale = matches!(self.object.body, Body::Scale(_));
-        let read =
-            |text| if is_scale { Object::read_scale(self.kind, text) } else { Object::read(self.kind, text) };
+    /// The same request with another spec of its object; `None` if that can't be read.
+    fn with_spec<'t>(&'t self, spec: &'t str) -> Option<Request<'t>> {
         Some(Request {
             operation: self.operation,
             kind: self.kind,
@@ -105,8 +103,8 @@ impl Request<'_> {
             groups: self.groups.clone(),
             manager: self.manager,
             manifest: self.manifest,
-            object: read(text).ok()?,
-            old: self.old.as_ref().map(|old| read(old.text())).transpose().ok()?,
+            object: self.object.with_spec(spec).ok()?,
+            old: self.old.clone(),
         })
     }
 }
@@ -174,41 +172,34 @@ pub fn fill_in(
     facts: &NamespaceFacts,
     now: Timestamp,
 ) -> Outcome {
-    let mut outcome = fill_in_once(request, policies, facts, now);
+    let mut draft = Draft::new(&request.object, request.old.as_ref());
+    let mut outcome = fill_in_once(request, policies, facts, now, &mut draft);
     // What is filled in can bring another rule to bear: replicas that become 2 want to be spread.
     for _ in 1..ROUNDS {
-        let Some(text) = patched(request.object.text(), &outcome.verdict.patch) else { break };
-        let Some(next) = request.with_object(&text) else { break };
-        let more = fill_in_once(&next, policies, facts, now);
-        if more.verdict.patch.is_empty() {
+        let Some(spec) = draft.spec() else { break };
+        let Some(next) = request.with_spec(&spec) else { break };
+        let more = fill_in_once(&next, policies, facts, now, &mut draft);
+        if more.verdict.findings.is_empty() {
             break;
         }
         outcome.verdict.findings.extend(more.verdict.findings);
-        outcome.verdict.patch.extend(more.verdict.patch);
         outcome.missing.extend(more.missing);
         outcome.looked_at.extend(more.looked_at);
     }
+    outcome.verdict.patch = draft.into_patch();
     outcome
 }
 
 /// How often fixes may bring on more of them.
 const ROUNDS: usize = 3;
 
-/// The object's text after a patch; `None` if there is nothing to patch.
-fn patched(text: &str, patch: &[json_patch::PatchOperation]) -> Option<String> {
-    if patch.is_empty() {
-        return None;
-    }
-    let mut object = serde_json::from_str(text).ok()?;
-    json_patch::patch(&mut object, patch).ok()?;
-    Some(object.to_string())
-}
-
+/// One round: what it finds comes back as fixed, and the draft has it.
 fn fill_in_once(
     request: &Request<'_>,
     policies: &[Policy],
     facts: &NamespaceFacts,
     now: Timestamp,
+    draft: &mut Draft<'_>,
 ) -> Outcome {
     let mut pass = Pass::new(request, policies, facts, now);
     // A template that differs from its controller's starts an endless series of new objects.
@@ -226,14 +217,12 @@ fn fill_in_once(
     verdict.waivers.clear();
     let mut edits: Vec<_> =
         verdict.findings.iter().flat_map(|judged| judged.finding.fix.iter().cloned()).collect();
-    match patch::build(request.object.text(), request.old.as_ref().map(Object::text), &mut edits) {
-        Some(patch) if !patch.is_empty() => {
-            verdict.patch = patch;
-            verdict.findings.iter_mut().for_each(|judged| judged.state = State::Fixed);
-            let fixes = verdict.findings.iter_mut().flat_map(|judged| judged.finding.fix.iter_mut());
-            fixes.zip(edits).for_each(|(fix, done)| *fix = done);
-        }
-        _ => verdict.findings.clear(),
+    if draft.apply(&mut edits) {
+        verdict.findings.iter_mut().for_each(|judged| judged.state = State::Fixed);
+        let fixes = verdict.findings.iter_mut().flat_map(|judged| judged.finding.fix.iter_mut());
+        fixes.zip(edits).for_each(|(fix, done)| *fix = done);
+    } else {
+        verdict.findings.clear();
     }
     pass.outcome
 }

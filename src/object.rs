@@ -24,12 +24,13 @@ use serde_json::value::RawValue;
 pub use autoscaler::{Autoscaler, Resource, ResourceMetric, ScaleTarget};
 pub use budget::Budget;
 pub use intent::Intent;
-pub use metadata::{Metadata, OwnerReference};
+pub use metadata::{Annotations, Metadata, OwnerReference};
 pub use pod::{
     Capabilities, Container, ContainerKind, EmptyDir, PodSecurityContext, PodSpec, PodTemplate, Quantity,
     Resources, SeccompProfile, SecurityContext, Volume, VolumeMount, clean_path,
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement};
+pub(crate) use value::is_same_json;
 pub use value::{Count, Text, nullable};
 pub use workload::{Claim, CronJob, OrderedUpdate, RollingUpdate, Scale, Strategy, UpdateStrategy, Workload};
 
@@ -170,7 +171,7 @@ pub struct ReadError {
 }
 
 /// What is inside an object, by kind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Body<'a> {
     /// Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController or Job.
     Workload(Workload<'a>),
@@ -191,7 +192,7 @@ pub enum Body<'a> {
 }
 
 /// One Kubernetes object.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Object<'a> {
     /// Its kind; for a scale request the kind of the workload that is scaled.
     pub kind: Kind,
@@ -199,8 +200,28 @@ pub struct Object<'a> {
     pub metadata: Metadata<'a>,
     /// Its content.
     pub body: Body<'a>,
-    text: &'a str,
-    spec: &'a str,
+    spec: Option<&'a str>,
+}
+
+impl<'a> Body<'a> {
+    /// Reads the spec of a kind.
+    fn read(kind: Kind, spec: &'a str) -> Result<Self, ReadError> {
+        Ok(match kind {
+            Kind::CronJob => Self::CronJob(read_spec(spec)?),
+            Kind::DaemonSet
+            | Kind::Deployment
+            | Kind::Job
+            | Kind::ReplicaSet
+            | Kind::ReplicationController
+            | Kind::StatefulSet => Self::Workload(read_spec(spec)?),
+            Kind::HorizontalPodAutoscaler => Self::Autoscaler(Autoscaler::Horizontal(read_spec(spec)?)),
+            Kind::ScaledObject => Self::Autoscaler(Autoscaler::Scaled(read_spec(spec)?)),
+            Kind::Namespace => Self::Namespace,
+            Kind::PersistentVolumeClaim => Self::Claim(read_spec(spec)?),
+            Kind::Pod => Self::Pod(read_spec(spec)?),
+            Kind::PodDisruptionBudget => Self::Budget(read_spec(spec)?),
+        })
+    }
 }
 
 /// The outermost fields; the spec is read in a second step, once the kind is known.
@@ -212,6 +233,9 @@ struct Envelope<'a> {
     spec: Option<&'a RawValue>,
 }
 
+/// The spec of an object without one.
+const NO_SPEC: &str = "{}";
+
 impl<'a> Object<'a> {
     /// Reads an object of a known kind from its JSON text.
     ///
@@ -219,22 +243,7 @@ impl<'a> Object<'a> {
     /// When the text is no JSON, or a field that a rule reads has another type than in the API.
     pub fn read(kind: Kind, text: &'a str) -> Result<Self, ReadError> {
         let (metadata, spec) = Self::open(text)?;
-        let body = match kind {
-            Kind::CronJob => Body::CronJob(read_spec(spec)?),
-            Kind::DaemonSet
-            | Kind::Deployment
-            | Kind::Job
-            | Kind::ReplicaSet
-            | Kind::ReplicationController
-            | Kind::StatefulSet => Body::Workload(read_spec(spec)?),
-            Kind::HorizontalPodAutoscaler => Body::Autoscaler(Autoscaler::Horizontal(read_spec(spec)?)),
-            Kind::ScaledObject => Body::Autoscaler(Autoscaler::Scaled(read_spec(spec)?)),
-            Kind::Namespace => Body::Namespace,
-            Kind::PersistentVolumeClaim => Body::Claim(read_spec(spec)?),
-            Kind::Pod => Body::Pod(read_spec(spec)?),
-            Kind::PodDisruptionBudget => Body::Budget(read_spec(spec)?),
-        };
-        Ok(Self { kind, metadata, body, text, spec })
+        Ok(Self { kind, metadata, body: Body::read(kind, spec.unwrap_or(NO_SPEC))?, spec })
     }
 
     /// Reads the `autoscaling/v1` Scale of a workload of the given kind.
@@ -243,23 +252,35 @@ impl<'a> Object<'a> {
     /// As [`Object::read`].
     pub fn read_scale(kind: Kind, text: &'a str) -> Result<Self, ReadError> {
         let (metadata, spec) = Self::open(text)?;
-        Ok(Self { kind, metadata, body: Body::Scale(read_spec(spec)?), text, spec })
+        Ok(Self { kind, metadata, body: Body::Scale(read_spec(spec.unwrap_or(NO_SPEC))?), spec })
     }
 
-    fn open(text: &'a str) -> Result<(Metadata<'a>, &'a str), ReadError> {
+    /// The same object with another spec.
+    ///
+    /// # Errors
+    /// As [`Object::read`].
+    pub fn with_spec<'t>(&'t self, spec: &'t str) -> Result<Object<'t>, ReadError> {
+        let body = match &self.body {
+            Body::Scale(_) => Body::Scale(read_spec(spec)?),
+            _ => Body::read(self.kind, spec)?,
+        };
+        Ok(Object { kind: self.kind, metadata: self.metadata.clone(), body, spec: Some(spec) })
+    }
+
+    fn open(text: &'a str) -> Result<(Metadata<'a>, Option<&'a str>), ReadError> {
         let Envelope { metadata, spec } = read_text(text, "")?;
-        Ok((metadata, spec.map_or("{}", RawValue::get)))
+        Ok((metadata, spec.map(RawValue::get)))
     }
 
-    /// The whole object's JSON text.
-    pub fn text(&self) -> &'a str {
-        self.text
+    /// Whether it has a spec at all.
+    pub fn has_spec(&self) -> bool {
+        self.spec.is_some()
     }
 
     /// The spec's JSON text. Two objects from the same apiserver have the same text if and only if
     /// their specs are the same, but for the order of keys in maps of a custom resource.
     pub fn spec_text(&self) -> &'a str {
-        self.spec
+        self.spec.unwrap_or(NO_SPEC)
     }
 
     /// The JSON text of a workload's pod template, comparable as [`Object::spec_text`] is.
@@ -269,7 +290,7 @@ impl<'a> Object<'a> {
             #[serde(borrow)]
             template: Option<&'a RawValue>,
         }
-        let spec: Spec<'a> = serde_json::from_str(self.spec).ok()?;
+        let spec: Spec<'a> = serde_json::from_str(self.spec_text()).ok()?;
         spec.template.map(RawValue::get)
     }
 

@@ -124,9 +124,12 @@ fn brief(judged: &Judged) -> String {
 
 /// Whether two findings tell what was filled in for the same container, which takes one line.
 fn is_filled_in_beside(one: &Judged, other: &Judged) -> bool {
-    let place = |judged: &Judged| (judged.finding.subject.clone(), judged.finding.container.clone());
     let is_told = |judged: &Judged| judged.state == State::Fixed && judged.action != Action::Audit;
-    is_told(one) && is_told(other) && one.finding.container.is_some() && place(one) == place(other)
+    let (first, second) = (&one.finding, &other.finding);
+    is_told(one)
+        && is_told(other)
+        && first.container.is_some()
+        && (&first.container, &first.subject) == (&second.container, &second.subject)
 }
 
 /// What several rules filled in for one container.
@@ -179,9 +182,14 @@ pub fn sanitise(text: &str) -> String {
         c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
     };
-    let mut clean: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
-    if clean.chars().count() > LONGEST_QUOTE * 4 {
-        clean = clean.chars().take(LONGEST_QUOTE * 4).collect::<String>() + "…";
+    const LONGEST: usize = LONGEST_QUOTE * 4;
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain && text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let mut clean: String = text.chars().take(LONGEST).map(|c| if is_hidden(c) { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        clean.push('…');
     }
     clean
 }

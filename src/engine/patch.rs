@@ -11,7 +11,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use serde_json::{Map, Value, json};
 
-use crate::object::clean_path;
+use crate::object::{Object, clean_path};
 use crate::verdict::Edit;
 
 /// The name of the volume that Plimsoll adds. One of its own: a filled-in `tmp` would clash with a
@@ -21,74 +21,14 @@ const VOLUME: &str = "plimsoll-tmp";
 /// The most containers that a pod is patched with.
 const MOST_CONTAINERS: usize = 256;
 
-/// Builds the patch; `None` if the object or a pointer can't be read. `old` is the object before, in
-/// an UPDATE: what was filled in then and is gone now comes back as it was, and the edits say so.
-pub(super) fn build(text: &str, old: Option<&str>, edits: &mut [Edit]) -> Option<Vec<PatchOperation>> {
-    if edits.is_empty() {
-        return Some(Vec::new());
-    }
-    let looks_back = |edit: &Edit| matches!(edit, Edit::MountTmp { .. } | Edit::SetInherited { .. });
-    let old = old.filter(|_| edits.iter().any(looks_back));
-    let old = old.and_then(|old| serde_json::from_str(old).ok()).unwrap_or_default();
-    let mut builder = Builder::new(serde_json::from_str(text).ok()?, old);
-    if builder.is_too_large(edits) {
-        return None;
-    }
-    for edit in edits.iter_mut() {
-        let Edit::MountTmp { container, pod, size_limit } = edit else { continue };
-        if let Some(before) = builder.filled_before(container, pod) {
-            *size_limit = before.size_limit;
-        }
-    }
-    let edits: &[Edit] = edits;
-    let mut done: HashSet<&Edit> = HashSet::new();
-    for edit in edits.iter().filter(|&edit| done.insert(edit)) {
-        match edit {
-            Edit::SetInteger(pointer, value) => builder.set_at_least(pointer, *value)?,
-            Edit::SetBoolean(pointer, value) => builder.set(pointer, json!(value))?,
-            Edit::SetText(pointer, value) => builder.set(pointer, json!(value))?,
-            Edit::SetList(pointer, values) => builder.set(pointer, json!(values))?,
-            Edit::SetInherited { field, kind, container, pod } => {
-                let value = json!({ "type": kind });
-                let given = containers_given(edits, pod, field);
-                let at = if builder.belongs_to_pod(&given, container, pod, field, &value) {
-                    pod
-                } else {
-                    container
-                };
-                builder.set_once(&format!("{at}{field}"), value)?;
-            }
-            Edit::SetType(pointer, kind) => builder.set(pointer, json!({ "type": kind }))?,
-            Edit::Spread { pod, labels } => builder.set(
-                &format!("{pod}/topologySpreadConstraints"),
-                json!([{
-                    "maxSkew": 1,
-                    "topologyKey": "kubernetes.io/hostname",
-                    "whenUnsatisfiable": "ScheduleAnyway",
-                    "labelSelector": {"matchLabels": labels},
-                }]),
-            )?,
-            Edit::MountTmp { container, pod, size_limit } => builder.mount_tmp(container, pod, size_limit)?,
-        }
-    }
-    Some(builder.operations)
-}
-
-/// The containers of a pod that are given a field which the pod could hand down to them.
-fn containers_given<'e>(edits: &'e [Edit], pod: &str, field: &str) -> BTreeSet<&'e str> {
-    let given = edits.iter().filter_map(|edit| match edit {
-        Edit::SetInherited { field: f, container, pod: p, .. } if (p.as_str(), *f) == (pod, field) => {
-            Some(container.as_str())
-        }
-        _ => None,
-    });
-    given.collect()
-}
-
-/// Operations, and the object as it is after them. Some of what it does looks at every container for
-/// each, so a pod of very many is not patched at all: see [`Builder::is_too_large`].
-struct Builder {
+/// Operations on an object's spec, and the spec as it is after them. Some of what it does looks at
+/// every container for each, so a pod of very many is not patched at all: see [`Draft::is_too_large`].
+pub(super) struct Draft<'a> {
+    before: &'a Object<'a>,
+    old_before: Option<&'a Object<'a>>,
+    /// The object with nothing but its spec, read once there is something to do.
     object: Value,
+    /// The same of the object before, in an UPDATE, read once an edit looks back.
     old: Value,
     operations: Vec<PatchOperation>,
     integers: HashMap<String, i64>,
@@ -98,10 +38,95 @@ struct Builder {
     number: usize,
 }
 
-impl Builder {
-    fn new(object: Value, old: Value) -> Self {
-        let (integers, volumes) = (HashMap::new(), HashMap::new());
-        Self { object, old, operations: Vec::new(), integers, volumes, number: 0 }
+impl<'a> Draft<'a> {
+    /// `old` is the object before, in an UPDATE: what was filled in then and is gone now comes back as
+    /// it was, and the edits say so.
+    pub(super) fn new(object: &'a Object<'a>, old: Option<&'a Object<'a>>) -> Self {
+        Self {
+            before: object,
+            old_before: old,
+            object: Value::Null,
+            old: Value::Null,
+            operations: Vec::new(),
+            integers: HashMap::new(),
+            volumes: HashMap::new(),
+            number: 0,
+        }
+    }
+
+    /// The spec's JSON text after the edits; `None` without any.
+    pub(super) fn spec(&self) -> Option<String> {
+        self.object.get("spec").filter(|_| !self.operations.is_empty()).map(Value::to_string)
+    }
+
+    /// The operations, in the order in which they apply.
+    pub(super) fn into_patch(self) -> Vec<PatchOperation> {
+        self.operations
+    }
+
+    /// Makes edits, all or none. Whether it made any.
+    pub(super) fn apply(&mut self, edits: &mut [Edit]) -> bool {
+        let done = self.operations.len();
+        if self.try_apply(edits).is_none() {
+            self.operations.truncate(done);
+        }
+        self.operations.len() > done
+    }
+
+    fn try_apply(&mut self, edits: &mut [Edit]) -> Option<()> {
+        if edits.is_empty() {
+            return Some(());
+        }
+        if self.object.is_null() {
+            self.object = spec_of(self.before)?;
+        }
+        let looks_back = |edit: &Edit| matches!(edit, Edit::MountTmp { .. } | Edit::SetInherited { .. });
+        if self.old.is_null() && edits.iter().any(looks_back) {
+            self.old = self.old_before.and_then(spec_of).unwrap_or_default();
+        }
+        if self.is_too_large(edits) {
+            return None;
+        }
+        for edit in edits.iter_mut() {
+            let Edit::MountTmp { container, pod, size_limit } = edit else { continue };
+            if let Some(before) = self.filled_before(container, pod) {
+                *size_limit = before.size_limit;
+            }
+        }
+        let edits: &[Edit] = edits;
+        let mut done: HashSet<&Edit> = HashSet::new();
+        for edit in edits.iter().filter(|&edit| done.insert(edit)) {
+            match edit {
+                Edit::SetInteger(pointer, value) => self.set_at_least(pointer, *value)?,
+                Edit::SetBoolean(pointer, value) => self.set(pointer, json!(value))?,
+                Edit::SetText(pointer, value) => self.set(pointer, json!(value))?,
+                Edit::SetList(pointer, values) => self.set(pointer, json!(values))?,
+                Edit::SetInherited { field, kind, container, pod } => {
+                    let value = json!({ "type": kind });
+                    let given = containers_given(edits, pod, field);
+                    let at = if self.belongs_to_pod(&given, container, pod, field, &value) {
+                        pod
+                    } else {
+                        container
+                    };
+                    self.set_once(&format!("{at}{field}"), value)?;
+                }
+                Edit::SetType(pointer, kind) => self.set(pointer, json!({ "type": kind }))?,
+                Edit::Spread { pod, labels } => self.set(
+                    &format!("{pod}/topologySpreadConstraints"),
+                    json!([{
+                        "maxSkew": 1,
+                        "topologyKey": "kubernetes.io/hostname",
+                        "whenUnsatisfiable": "ScheduleAnyway",
+                        "labelSelector": {"matchLabels": labels},
+                    }]),
+                )?,
+                Edit::MountTmp { container, pod, size_limit } => {
+                    self.mount_tmp(container, pod, size_limit)?;
+                }
+            }
+        }
+        Some(())
     }
 
     /// Whether a pod has more containers than anybody means to run: its patch would cost more than
@@ -120,6 +145,10 @@ impl Builder {
 
     /// Adds a value, its missing parents first. `add` replaces a map's member (RFC 6902 §4.1).
     fn set(&mut self, pointer: &str, value: Value) -> Option<()> {
+        // What seems to be missing elsewhere may well be there.
+        if !pointer.starts_with("/spec") {
+            return None;
+        }
         let (parent, _) = pointer.rsplit_once('/')?;
         if !parent.is_empty() && self.object.pointer(parent).is_none_or(Value::is_null) {
             self.set(parent, Value::Object(Map::new()))?;
@@ -290,6 +319,26 @@ impl Builder {
     }
 }
 
+/// An object's spec, and nothing else of it.
+fn spec_of(object: &Object<'_>) -> Option<Value> {
+    let mut all = Map::new();
+    if object.has_spec() {
+        all.insert("spec".to_owned(), serde_json::from_str(object.spec_text()).ok()?);
+    }
+    Some(Value::Object(all))
+}
+
+/// The containers of a pod that are given a field which the pod could hand down to them.
+fn containers_given<'e>(edits: &'e [Edit], pod: &str, field: &str) -> BTreeSet<&'e str> {
+    let given = edits.iter().filter_map(|edit| match edit {
+        Edit::SetInherited { field: f, container, pod: p, .. } if (p.as_str(), *f) == (pod, field) => {
+            Some(container.as_str())
+        }
+        _ => None,
+    });
+    given.collect()
+}
+
 /// A volume that was filled in before.
 struct Filled {
     name: String,
@@ -327,117 +376,4 @@ fn is_ours(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn apply(object: &Value, edits: &[Edit]) -> Value {
-        let operations = build(&object.to_string(), None, &mut edits.to_vec()).unwrap();
-        let mut patched = object.clone();
-        json_patch::patch(&mut patched, &operations).unwrap();
-        patched
-    }
-
-    #[test]
-    fn missing_parents_come_first() {
-        let object = json!({"spec": {"containers": [{"name": "a"}]}});
-        let pointer = "/spec/containers/0/securityContext/readOnlyRootFilesystem".to_owned();
-        let patched = apply(&object, &[Edit::SetBoolean(pointer, true)]);
-        assert_eq!(
-            patched,
-            json!({"spec": {"containers": [
-            {"name": "a", "securityContext": {"readOnlyRootFilesystem": true}}]}})
-        );
-    }
-
-    #[test]
-    fn each_container_gets_a_tmp_of_its_own_under_a_free_name() {
-        let object = json!({"spec": {
-            "volumes": [{"name": "plimsoll-tmp", "configMap": {"name": "x"}}],
-            "containers": [{"name": "a"}, {"name": "b", "volumeMounts": null}]}});
-        let mount = |index: u8| Edit::MountTmp {
-            container: format!("/spec/containers/{index}"),
-            pod: "/spec".to_owned(),
-            size_limit: "64Mi".to_owned(),
-        };
-        let patched = apply(&object, &[mount(0), mount(1), mount(1)]);
-        let names: Vec<_> =
-            patched["spec"]["volumes"].as_array().unwrap().iter().map(|v| v["name"].clone()).collect();
-        assert_eq!(names, ["plimsoll-tmp", "plimsoll-tmp-2", "plimsoll-tmp-3"]);
-        assert_eq!(
-            patched["spec"]["containers"][1]["volumeMounts"],
-            json!([{"name": "plimsoll-tmp-3", "mountPath": "/tmp"}])
-        );
-    }
-
-    #[test]
-    fn a_field_is_set_in_the_pod_only_if_every_container_is_to_have_it() {
-        let object = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
-        let edit = |index: u8| Edit::SetInherited {
-            field: "/securityContext/seccompProfile",
-            kind: "RuntimeDefault",
-            container: format!("/spec/containers/{index}"),
-            pod: "/spec".to_owned(),
-        };
-        let profile = json!({"seccompProfile": {"type": "RuntimeDefault"}});
-        let one = apply(&object, &[edit(1)]);
-        assert_eq!(one["spec"]["containers"][1]["securityContext"], profile);
-        assert!(
-            one["spec"].get("securityContext").is_none()
-                && one["spec"]["containers"][0].get("securityContext").is_none()
-        );
-        let both = apply(&object, &[edit(0), edit(1)]);
-        assert_eq!(
-            both["spec"],
-            json!({"securityContext": profile, "containers": [{"name": "a"}, {"name": "b"}]})
-        );
-    }
-
-    #[test]
-    fn what_was_filled_in_before_comes_back_as_it_was() {
-        let mount = |index: u8| Edit::MountTmp {
-            container: format!("/spec/containers/{index}"),
-            pod: "/spec".to_owned(),
-            size_limit: "128Mi".to_owned(),
-        };
-        let manifest = json!({"spec": {
-            "volumes": [{"name": "v", "configMap": {"name": "x"}}],
-            "containers": [
-                {"name": "a", "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
-                {"name": "b"}]}});
-        // The second container came first, the volume `v` last, and the policy allowed less.
-        let old = json!({"spec": {
-            "volumes": [
-                {"name": "plimsoll-tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-                {"name": "plimsoll-tmp-2", "emptyDir": {"sizeLimit": "64Mi"}},
-                {"name": "v", "configMap": {"name": "x"}}],
-            "containers": [
-                {"name": "a", "volumeMounts": [
-                    {"name": "plimsoll-tmp-2", "mountPath": "/tmp"}, {"name": "v", "mountPath": "/v"}]},
-                {"name": "b", "volumeMounts": [{"name": "plimsoll-tmp", "mountPath": "/tmp"}]}]}});
-        let mut edits = [mount(0), mount(1)];
-        let operations = build(&manifest.to_string(), Some(&old.to_string()), &mut edits).unwrap();
-        assert!(matches!(&edits[0], Edit::MountTmp { size_limit, .. } if size_limit == "64Mi"));
-        let mut patched = manifest.clone();
-        json_patch::patch(&mut patched, &operations).unwrap();
-        assert_eq!(patched, old);
-    }
-
-    #[test]
-    fn a_volume_that_lost_its_mount_is_mounted_again() {
-        let mount = Edit::MountTmp {
-            container: "/spec/containers/0".to_owned(),
-            pod: "/spec".to_owned(),
-            size_limit: "64Mi".to_owned(),
-        };
-        let object = json!({"spec": {
-            "volumes": [
-                {"name": "plimsoll-tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-                {"name": "plimsoll-tmp-2", "emptyDir": {"sizeLimit": "64Mi"}}],
-            "containers": [
-                {"name": "a"},
-                {"name": "b", "volumeMounts": [{"name": "plimsoll-tmp", "mountPath": "/tmp"}]}]}});
-        let patched = apply(&object, &[mount]);
-        assert_eq!(patched["spec"]["volumes"], object["spec"]["volumes"]);
-        assert_eq!(patched["spec"]["containers"][0]["volumeMounts"][0]["name"], "plimsoll-tmp-2");
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Request;
 use crate::facts::{Fact, NamespaceFacts, Reference, RolloutStrategy, Workload, annotations, owned};
-use crate::object::{Body, Kind};
+use crate::object::{Body, Kind, is_same_json};
 use crate::policy::Match;
 use crate::verdict::Subject;
 
@@ -81,7 +81,7 @@ impl Subjects {
             looked_at.insert(reference);
         };
         let judged_at = scaled_object(request, facts, &mut look);
-        let same_spec = old.is_some_and(|old| same(old.spec_text(), object.spec_text()));
+        let same_spec = old.is_some_and(|old| is_same_json(old.spec_text(), object.spec_text()));
         Self {
             subject: subject(request, object.display_name()),
             labels: owned(&object.metadata.labels),
@@ -189,14 +189,4 @@ fn unknown(kind: Kind, name: &str) -> Workload {
         is_spread: true,
         without_requests: Vec::new(),
     }
-}
-
-/// Whether two specs are the same. The apiserver writes fields in a fixed order, so the texts are
-/// equal unless something changed; a custom resource's may differ in order.
-fn same(old: &str, new: &str) -> bool {
-    old == new
-        || matches!(
-            (serde_json::from_str::<serde_json::Value>(old), serde_json::from_str::<serde_json::Value>(new)),
-            (Ok(old), Ok(new)) if old == new
-        )
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Kind, Text, nullable};
 
 /// The spec of an autoscaler.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Autoscaler<'a> {
     /// `autoscaling/v2`; v1 arrives converted.
     Horizontal(Horizontal<'a>),
@@ -14,7 +14,7 @@ pub enum Autoscaler<'a> {
 }
 
 /// The spec of a HorizontalPodAutoscaler.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Horizontal<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -27,7 +27,7 @@ pub struct Horizontal<'a> {
 }
 
 /// The spec of a ScaledObject.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scaled<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -41,7 +41,7 @@ pub struct Scaled<'a> {
     advanced: Advanced<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metric<'a> {
     #[serde(borrow)]
@@ -50,7 +50,7 @@ struct Metric<'a> {
     container_resource: Option<MetricSource<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct MetricSource<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     name: Text<'a>,
@@ -60,13 +60,13 @@ struct MetricSource<'a> {
     target: MetricTarget<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct MetricTarget<'a> {
     #[serde(borrow, rename = "type", default, deserialize_with = "nullable")]
     kind: Text<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Trigger<'a> {
     #[serde(borrow, rename = "type", default, deserialize_with = "nullable")]
@@ -77,21 +77,21 @@ struct Trigger<'a> {
     metadata: TriggerMetadata<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TriggerMetadata<'a> {
     #[serde(borrow)]
     container_name: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Advanced<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     horizontal_pod_autoscaler_config: HorizontalConfig<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct HorizontalConfig<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
@@ -131,7 +131,7 @@ pub struct ResourceMetric {
     pub container: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TargetReference<'a> {
     #[serde(borrow)]

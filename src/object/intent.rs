@@ -5,12 +5,12 @@
 //! last-applied annotation of client-side apply. Other clients leave none: managedFields of an
 //! Update name the defaulted fields too.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Object, Text, nullable};
-
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Whether the author of an object sent a field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,21 +33,26 @@ struct ManagedFields<'a> {
     operation: Text<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     subresource: Text<'a>,
-    #[serde(default, rename = "fieldsV1")]
-    fields: Value,
+    #[serde(borrow, rename = "fieldsV1")]
+    fields: Option<&'a RawValue>,
 }
 
 impl ManagedFields<'_> {
     fn has(&self, path: &[&str]) -> bool {
-        let mut at = &self.fields;
-        path.iter().all(|field| match at.get(format!("f:{field}")) {
-            Some(next) => {
-                at = next;
-                true
-            }
-            None => false,
-        })
+        let path = path.iter().map(|field| format!("f:{field}"));
+        self.fields.is_some_and(|fields| find(fields, path).is_some())
     }
+}
+
+/// What is at a path in a JSON text. Nothing else of it is kept.
+fn find<P: AsRef<str>>(text: &RawValue, path: impl IntoIterator<Item = P>) -> Option<&RawValue> {
+    let mut found = text;
+    for field in path {
+        found = serde_json::from_str::<BTreeMap<Text<'_>, &RawValue>>(found.get())
+            .ok()?
+            .remove(field.as_ref())?;
+    }
+    Some(found)
 }
 
 impl Intent {
@@ -63,20 +68,18 @@ impl Intent {
         let before = old.and_then(last_applied);
         match last_applied(object) {
             Some(now) if before != Some(now) => {
-                let Ok(manifest) = serde_json::from_str::<Value>(now) else { return Self::Unknown };
-                let pointer = format!("/{}", path.join("/"));
-                match manifest.pointer(&pointer) {
-                    None | Some(Value::Null) => Self::Unset,
-                    Some(_) => Self::Set,
-                }
+                let Ok(manifest) = serde_json::from_str::<String>(now) else { return Self::Unknown };
+                let Ok(manifest) = serde_json::from_str(&manifest) else { return Self::Unknown };
+                let found = find(manifest, path).filter(|found| found.get() != "null");
+                if found.is_some() { Self::Set } else { Self::Unset }
             }
             _ => Self::Unknown,
         }
     }
 }
 
-fn last_applied<'o>(object: &'o Object<'_>) -> Option<&'o str> {
-    object.metadata.annotations.get(LAST_APPLIED).map(Text::as_str)
+fn last_applied<'o>(object: &Object<'o>) -> Option<&'o str> {
+    object.metadata.annotations.last_applied().map(RawValue::get)
 }
 
 /// What server-side apply shows. An Update by the same manager name would own the field itself, so
@@ -94,6 +97,7 @@ fn applied(object: &Object<'_>, manager: Option<&str>, path: &[&str]) -> Option<
 mod tests {
     use super::*;
     use crate::object::Kind;
+    use crate::object::metadata::LAST_APPLIED;
 
     const REPLICAS: &[&str] = &["spec", "replicas"];
 

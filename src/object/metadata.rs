@@ -1,14 +1,19 @@
 //! Object metadata.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Text, nullable};
 
+pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// `ObjectMeta`, as far as it is read.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata<'a> {
     /// The name; absent while a generateName waits for its suffix.
@@ -34,7 +39,7 @@ pub struct Metadata<'a> {
     pub labels: BTreeMap<Text<'a>, Text<'a>>,
     /// Annotations.
     #[serde(borrow, default, deserialize_with = "nullable")]
-    pub annotations: BTreeMap<Text<'a>, Text<'a>>,
+    pub annotations: Annotations<'a>,
     /// Owners.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference<'a>>,
@@ -56,8 +61,60 @@ impl<'a> Metadata<'a> {
     }
 }
 
+/// Annotations. kubectl's copy of the manifest, by far the longest of them, is kept aside as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Annotations<'a> {
+    others: BTreeMap<Text<'a>, Text<'a>>,
+    last_applied: Option<&'a RawValue>,
+}
+
+impl<'a> Annotations<'a> {
+    /// The value of `kubectl.kubernetes.io/last-applied-configuration`, a JSON string. Two of the same
+    /// writer are the same text if and only if they are the same string.
+    pub fn last_applied(&self) -> Option<&'a RawValue> {
+        self.last_applied
+    }
+}
+
+/// All but `kubectl.kubernetes.io/last-applied-configuration`.
+impl<'a> Deref for Annotations<'a> {
+    type Target = BTreeMap<Text<'a>, Text<'a>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.others
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AnnotationsVisitor(PhantomData))
+    }
+}
+
+struct AnnotationsVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Visitor<'de> for AnnotationsVisitor<'a> {
+    type Value = Annotations<'a>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut annotations = Annotations::default();
+        while let Some(key) = map.next_key::<Text<'a>>()? {
+            if &*key == LAST_APPLIED {
+                annotations.last_applied = Some(map.next_value()?);
+            } else {
+                annotations.others.insert(key, map.next_value()?);
+            }
+        }
+        Ok(annotations)
+    }
+}
+
 /// One entry of `ownerReferences`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerReference<'a> {
     /// Group and version of the owner.

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::{Text, nullable};
 
 /// `PodTemplateSpec`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct PodTemplate<'a> {
     /// Labels of the pods.
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -20,7 +20,7 @@ pub struct PodTemplate<'a> {
 }
 
 /// The metadata of a template.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct TemplateMetadata<'a> {
     /// Labels.
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -28,7 +28,7 @@ pub struct TemplateMetadata<'a> {
 }
 
 /// `PodSpec`, as far as it is read. Ephemeral containers can't be part of a template.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -57,14 +57,14 @@ pub struct PodSpec<'a> {
     affinity: Affinity,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Affinity {
     #[serde(default, deserialize_with = "nullable")]
     pod_anti_affinity: PodAntiAffinity,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PodAntiAffinity {
     #[serde(default, deserialize_with = "nullable")]
@@ -73,7 +73,7 @@ struct PodAntiAffinity {
     preferred_during_scheduling_ignored_during_execution: Vec<IgnoredAny>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct PodOs<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     name: Text<'a>,
@@ -135,7 +135,7 @@ impl<'a> PodSpec<'a> {
 }
 
 /// A pod's `securityContext`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSecurityContext<'a> {
     /// Whether containers may not run as root.
@@ -148,7 +148,7 @@ pub struct PodSecurityContext<'a> {
 }
 
 /// A container.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container<'a> {
     /// Its name, unique in the pod.
@@ -191,7 +191,7 @@ impl Container<'_> {
 }
 
 /// A container's `securityContext`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityContext<'a> {
     /// Whether a process may have more privileges than its parent.
@@ -214,7 +214,7 @@ pub struct SecurityContext<'a> {
 }
 
 /// Changes to the capabilities that the container runtime gives.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Capabilities<'a> {
     /// More than the runtime gives.
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -225,7 +225,7 @@ pub struct Capabilities<'a> {
 }
 
 /// A `seccompProfile`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct SeccompProfile<'a> {
     /// `RuntimeDefault`, `Localhost` or `Unconfined`.
     #[serde(borrow, default, rename = "type", deserialize_with = "nullable")]
@@ -233,7 +233,7 @@ pub struct SeccompProfile<'a> {
 }
 
 /// A `resources` field.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Resources<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     requests: BTreeMap<Text<'a>, Option<Quantity<'a>>>,
@@ -263,7 +263,7 @@ fn is_some(quantity: Option<&Option<Quantity<'_>>>) -> bool {
 }
 
 /// A mount of a volume.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeMount<'a> {
     /// The volume's name.
@@ -278,7 +278,7 @@ pub struct VolumeMount<'a> {
 }
 
 /// A raw block device.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeDevice<'a> {
     /// Where, as written.
@@ -288,7 +288,7 @@ pub struct VolumeDevice<'a> {
 
 /// A volume. A volume without any source is an emptyDir (`pkg/apis/core/v1/defaults.go`,
 /// `SetDefaults_Volume`).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Volume<'a> {
     /// Its name.
     pub name: Text<'a>,
@@ -364,7 +364,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
 }
 
 /// An emptyDir.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EmptyDir<'a> {
     /// `Memory`, or empty for the node's disk.
@@ -376,7 +376,7 @@ pub struct EmptyDir<'a> {
 }
 
 /// A quantity as written. The apiserver has checked it; a zero sizeLimit means no limit.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Quantity<'a> {
     /// `64Mi`
@@ -399,7 +399,7 @@ impl Quantity<'_> {
 }
 
 /// A volume's reference to a claim.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimReference<'a> {
     /// The claim's name.

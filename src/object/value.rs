@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A string that borrows from the request where it can. (serde borrows a bare `Cow` only where it
 /// is not inside an `Option` or a map; this type borrows there too.)
@@ -44,6 +45,18 @@ impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether two texts by the same writer are the same JSON. The apiserver writes fields in a fixed
+/// order, but a custom resource's may come in another one; they are the same bytes even then, which
+/// tells most changes apart without reading them.
+pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
+    let sum = |text: &str| text.bytes().map(u64::from).sum::<u64>();
+    let read = |text| serde_json::from_str::<Value>(text).ok();
+    one == other
+        || (one.len() == other.len()
+            && sum(one) == sum(other)
+            && read(one).is_some_and(|one| read(other) == Some(one)))
 }
 
 /// Kubernetes' IntOrString: an absolute count or a percentage.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Count, LabelSelector, PodTemplate, Text, nullable};
 
 /// The spec of a Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController or Job.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload<'a> {
     /// How many pods; `None` where the author (offline) or the kind (DaemonSet, Job) gives none.
@@ -29,7 +29,7 @@ pub struct Workload<'a> {
 }
 
 /// A StatefulSet's `updateStrategy`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy<'a> {
     /// `RollingUpdate` or `OnDelete`.
@@ -52,7 +52,7 @@ pub struct OrderedUpdate {
 }
 
 /// A Deployment's `strategy`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Strategy<'a> {
     /// `RollingUpdate` or `Recreate`.
@@ -73,7 +73,7 @@ pub struct RollingUpdate {
 }
 
 /// The spec of a CronJob.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CronJob<'a> {
     /// When it runs.
@@ -94,7 +94,7 @@ pub struct CronJob<'a> {
 }
 
 /// A CronJob's `jobTemplate`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct JobTemplate<'a> {
     /// The Job's spec.
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -111,7 +111,7 @@ pub struct Scale {
 }
 
 /// The spec of a PersistentVolumeClaim.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim<'a> {
     /// `ReadWriteOnce` and friends.

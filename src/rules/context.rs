@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::availability::Availability;
 use crate::facts::{Autoscaler, Budget, Claim, Fact, NamespaceFacts, Pause, Reference, Workload};
-use crate::object::{Body, Container, ContainerKind, Intent, Kind, LabelSelector, Object, PodSpec};
+use crate::object::{
+    Body, Container, ContainerKind, Intent, Kind, LabelSelector, Object, PodSpec, is_same_json,
+};
 use crate::verdict::{Action, Finding, Subject};
 
 /// The annotation by which a team declares its own singleton.
@@ -279,9 +279,10 @@ impl<'c> Context<'c> {
     /// changes. Any other fix of the template would start a rollout that nobody asked for.
     pub fn brings_template(&self) -> bool {
         let Some(old) = self.old else { return true };
-        let (before, now) = (old.template_text(), self.object.template_text());
-        let read = |text: Option<&str>| serde_json::from_str::<Value>(text?).ok();
-        before != now && read(before) != read(now)
+        match (old.template_text(), self.object.template_text()) {
+            (Some(before), Some(now)) => !is_same_json(before, now),
+            (before, now) => before != now,
+        }
     }
 
     /// The workload that an autoscaler scales; `None` if it isn't there (yet).
