@@ -56,6 +56,7 @@ const WRITES: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omi
     {"level": "None"}]}"#;
 
 /// What a control plane is to be like.
+#[derive(Clone)]
 pub(crate) struct Options {
     /// Whether the built-in controllers run. Without them nothing makes ReplicaSets and Pods, and
     /// aggregated roles stay empty, but the plane takes less time and memory.
@@ -88,7 +89,10 @@ pub(crate) struct ControlPlane {
     controller_manager: Option<Supervised>,
     apiserver: Supervised,
     etcd: Supervised,
+    etcd_url: String,
+    port: u16,
     url: String,
+    options: Options,
     credentials: Credentials,
     binaries: Binaries,
     scratch: ScratchDir,
@@ -139,7 +143,10 @@ impl ControlPlane {
             controller_manager: None,
             apiserver,
             etcd,
+            etcd_url,
+            port,
             url,
+            options: options.clone(),
             credentials,
             binaries: binaries.clone(),
             scratch,
@@ -247,6 +254,22 @@ impl ControlPlane {
     /// Whether the built-in controllers run.
     pub(crate) fn has_controllers(&self) -> bool {
         self.controller_manager.is_some()
+    }
+
+    /// Kills the API server, calls `meanwhile`, and starts it anew where and as it was.
+    pub(crate) fn restart_apiserver(&mut self, meanwhile: impl FnOnce()) -> anyhow::Result<()> {
+        self.apiserver.signal("KILL");
+        self.apiserver.wait(START);
+        meanwhile();
+        let Self { scratch, credentials, etcd_url, port, options, binaries, .. } = &*self;
+        self.apiserver = servers::apiserver(scratch, credentials, etcd_url, *port, options, binaries)?;
+        let ready = ["get", "--raw", "/readyz", SOON];
+        self.wait_for("kube-apiserver to be ready again", || self.kubectl("admin", &ready))
+    }
+
+    /// The store.
+    pub(crate) fn etcd(&self) -> &Supervised {
+        &self.etcd
     }
 
     /// The servers: their pids, logs, and what it takes to disturb them.

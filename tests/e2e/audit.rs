@@ -99,3 +99,23 @@ fn the_api_servers_own_audit_log_says_what_plimsoll_found() {
         });
     }
 }
+
+#[test]
+fn every_denial_is_on_record() {
+    let stage = stage();
+    let namespace = stage.production("recorded");
+    let object = deployment("lonely", Some(1), "nginx:1");
+    let run = stage.plane.kubectl_stdin("alice", &["apply", "-n", &namespace, "-f", "-"], &object);
+    run.expect_refused("one replica");
+    let records = stage.plimsoll.records();
+    let is_it = |record: &&Value| {
+        record["resource"]["namespace"] == namespace.as_str() && record["resource"]["name"] == "lonely"
+    };
+    let mut of_it = records.iter().filter(is_it);
+    let record = of_it.find(|record| record["decision"] == "Denied");
+    let record = record.expect("the denial is in the log before kubectl has printed it");
+    assert_eq!(record["user"]["name"], "alice");
+    assert_eq!(record["findings"][0]["rule"], "min-replicas");
+    let text = record.to_string();
+    assert!(!text.contains("nginx:1"), "no object contents: {text}");
+}

@@ -218,3 +218,16 @@ fn an_edit_of_an_old_workload_does_what_it_did() {
     // Old ones may go meanwhile: a Deployment keeps ten of them.
     assert!(names().is_subset(&before), "a new ReplicaSet: {:?}, before {before:?}", names());
 }
+
+#[test]
+fn outside_production_nothing_is_touched() {
+    let stage = stage();
+    let namespace = stage.plane.namespace("sandbox", &[("environment", "staging")]);
+    let object = deployment("web", Some(1), "nginx:1");
+    let run = stage.plane.kubectl_stdin("alice", &["apply", "-n", &namespace, "-f", "-"], &object);
+    assert!(!run.stderr.contains("Warning"), "{run}");
+    run.expect_ok("a staging namespace");
+    let stored = stage.get(&namespace, "deployment", "web");
+    assert_eq!(stored["spec"]["replicas"], 1);
+    assert!(stored["spec"]["template"]["spec"].get("volumes").is_none());
+}

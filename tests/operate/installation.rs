@@ -11,7 +11,7 @@ use crate::controlplane::{ControlPlane, Options, Run, Supervised, free_port, hel
 use crate::{SOON, plimsoll};
 
 pub(crate) const NAMESPACE: &str = "plimsoll-system";
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/plimsoll");
+pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/plimsoll");
 
 pub(crate) struct Installation {
     pub(crate) plane: ControlPlane,
@@ -47,6 +47,7 @@ impl Installation {
             ..Options::default()
         };
         let plane = ControlPlane::start(options).expect("a control plane");
+        plane.install_keda().expect("KEDA's CRDs");
         run_helm(&plane, &["install", "plimsoll", "--create-namespace"]);
 
         let get = ["get", "deployment", "plimsoll", "-n", NAMESPACE, "-o", "json"];
@@ -150,7 +151,7 @@ impl Installation {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": "probe", "labels": {"environment": "production"}}});
         self.plane.apply_manifest(&namespace.to_string());
-        wait_until("a denial", SOON, || self.create_one("probe").stderr.contains("min-replicas"));
+        self.wait_until_governed("probe");
     }
 
     /// Creates (without storing) a Deployment that production doesn't allow.
@@ -168,8 +169,25 @@ impl Installation {
     }
 
     /// One object as JSON.
-    pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
-        self.plane.kubectl("admin", &["get", kind, name, "-n", NAMESPACE, "-o", "json"]).json()
+    pub(crate) fn get(&self, namespace: &str, kind: &str, name: &str) -> Value {
+        self.plane.kubectl("admin", &["get", kind, name, "-n", namespace, "-o", "json"]).json()
+    }
+
+    /// One object of its own.
+    pub(crate) fn own(&self, kind: &str, name: &str) -> Value {
+        self.get(NAMESPACE, kind, name)
+    }
+
+    /// A namespace that the shipped policies govern.
+    pub(crate) fn production(&self, prefix: &str) -> String {
+        let namespace = self.plane.namespace(prefix, &[("environment", "production")]);
+        self.wait_until_governed(&namespace);
+        namespace
+    }
+
+    /// Waits until the replicas know that a namespace is production.
+    pub(crate) fn wait_until_governed(&self, namespace: &str) {
+        wait_until("a denial", SOON, || self.create_one(namespace).stderr.contains("min-replicas"));
     }
 
     /// One number of the API server's metrics, summed over its labels.

@@ -98,6 +98,11 @@ impl Load {
         self.applied.load(Ordering::Relaxed)
     }
 
+    /// How many have failed so far.
+    pub(crate) fn failed(&self) -> usize {
+        self.runtime.block_on(async { self.failures.lock().await.len() })
+    }
+
     /// Ends it.
     pub(crate) fn stop(mut self, installation: &Installation) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);

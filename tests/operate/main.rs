@@ -14,7 +14,12 @@
 #[path = "../controlplane/harness.rs"]
 mod controlplane;
 
+#[path = "../e2e/systems.rs"]
+mod systems;
+
+mod account;
 mod certificates;
+mod faults;
 mod installation;
 mod load;
 mod outage;
@@ -24,7 +29,7 @@ mod restarts;
 use std::path::Path;
 use std::time::Duration;
 
-use installation::installation;
+use installation::{Installation as Stage, installation, installation as stage};
 
 /// What a controller or a replica does in a second at most is waited for this long.
 const SOON: Duration = Duration::from_secs(60);

@@ -16,7 +16,7 @@ fn policy(namespace: &str, rules: &Value) -> String {
 }
 
 fn ready(installation: &Installation) -> Value {
-    installation.get("invariantpolicies", "shop")["status"]["conditions"][0].clone()
+    installation.own("invariantpolicies", "shop")["status"]["conditions"][0].clone()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Replicas that come and go while people apply.
 
+use std::thread;
 use std::time::Duration;
 
 use crate::controlplane::wait_until;
@@ -26,4 +27,28 @@ fn a_rolling_restart_loses_no_call() {
     let outcome = load.stop(&installation);
     outcome.say("rolling restart");
     outcome.expect_nothing_failed();
+}
+
+#[test]
+fn a_replica_that_is_killed_costs_what_was_on_its_way_to_it() {
+    let mut installation = installation();
+    let namespace = installation.plane.namespace("killed", &[("environment", "production")]);
+    let load = Load::start(&installation, &namespace, RATE);
+    wait_until("applies", SOON, || load.applied() > 100);
+    installation.replicas[0].process.signal("KILL");
+    // A kubelet sees within a second that a container has ended, and the endpoint goes.
+    thread::sleep(Duration::from_secs(1));
+    installation.set_endpoint(0, false);
+    installation.replicas.remove(0);
+    thread::sleep(Duration::from_secs(1));
+    let (cost, seen) = (load.failed(), load.applied());
+    installation.add();
+    installation.wait_until_ready();
+    wait_until("applies after that", SOON, || load.applied() > seen + 200);
+    let outcome = load.stop(&installation);
+    outcome.say("a replica killed");
+    for failure in &outcome.failures {
+        assert!(failure.contains("plimsoll.dev"), "it has to say who is missing: {failure}");
+    }
+    assert_eq!(outcome.failures.len(), cost, "once the endpoint is gone nothing fails: {outcome:?}");
 }
