@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod explain;
 mod print;
+mod reference;
 mod scan;
 mod serve;
 mod test;
@@ -55,6 +56,11 @@ enum Command {
         /// The shell to complete in.
         shell: Shell,
     },
+}
+
+/// The page about the command line.
+pub fn reference() -> String {
+    reference::page(&mut Cli::command())
 }
 
 /// Runs the command that the arguments ask for.

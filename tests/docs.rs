@@ -66,6 +66,11 @@ fn the_policy_reference_is_what_the_schema_says() {
 }
 
 #[test]
+fn the_command_line_is_documented_as_it_is() {
+    generated("docs/cli.md", &plimsoll::cli::reference());
+}
+
+#[test]
 fn what_is_shipped_is_valid_by_the_schemas() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let validator = |schema| jsonschema::validator_for(&schema).unwrap();
