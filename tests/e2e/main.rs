@@ -13,6 +13,7 @@
 #[path = "../controlplane/harness.rs"]
 mod controlplane;
 
+mod agree;
 mod audit;
 mod availability;
 mod doctor;

@@ -301,7 +301,7 @@ fn what_may_not_be_read_is_named() {
 }
 
 /// A copy of a value with every string that is `from` being `to`.
-fn renamed(value: &Value, from: &str, to: &str) -> Value {
+pub(crate) fn renamed(value: &Value, from: &str, to: &str) -> Value {
     match value {
         Value::String(text) if text == from => to.into(),
         Value::Array(items) => items.iter().map(|item| renamed(item, from, to)).collect(),
