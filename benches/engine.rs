@@ -171,6 +171,28 @@ fn cluster(c: &mut Criterion) {
         let facts = facts(others, namespaces);
         group.bench_function(name, |b| b.iter(|| decide(black_box(CREATE), false, &policies, &facts, now)));
     }
+    let everything = json!({"metadata": {"name": "all"}, "spec": {"maxUnavailable": 1, "selector": {}}});
+    for (others, is_over_all) in [("10,000 in its namespace", false), ("10,000 under one more budget", true)]
+    {
+        let facts = facts(10_000, 0);
+        if is_over_all {
+            insert(&facts, Kind::PodDisruptionBudget, "shop", &everything);
+        }
+        for (name, body) in [("create", CREATE), ("update", UPDATE), ("scale", SCALE)] {
+            let name = format!("{name}, {others}");
+            group.bench_function(name, |b| b.iter(|| decide(black_box(body), false, &policies, &facts, now)));
+        }
+    }
+    // What a watch's change costs while a request holds a snapshot, which it mustn't see.
+    let facts = facts(10_000, 0);
+    let change = json!({"metadata": {"name": "other-5000"}, "spec": {"replicas": 4}});
+    group.bench_function("a change beside a snapshot, 10,000 in its namespace", |b| {
+        b.iter(|| {
+            let snapshot = facts.namespace("shop");
+            insert(&facts, Kind::Deployment, "shop", black_box(&change));
+            snapshot
+        });
+    });
     group.finish();
 }
 

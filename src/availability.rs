@@ -154,12 +154,10 @@ impl Disruption {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::object::{OrderedUpdate, ScaleTarget};
+    use crate::object::{Labels, OrderedUpdate, ScaleTarget};
 
     fn workload(replicas: i64, strategy: RolloutStrategy) -> Workload {
         Workload {
@@ -169,14 +167,14 @@ mod tests {
             resource_version: String::new(),
             created: None,
             replicas,
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            pod_labels: BTreeMap::new(),
+            labels: Labels::default(),
+            annotations: Labels::default(),
+            pod_labels: Labels::default(),
             strategy,
             is_managed: false,
-            claims: Vec::new(),
+            claims: Box::default(),
             is_spread: false,
-            without_requests: Vec::new(),
+            without_requests: Box::default(),
         }
     }
 
@@ -193,8 +191,8 @@ mod tests {
             maximum,
             pause,
             takes_over: None,
-            utilization: Vec::new(),
-            annotations: BTreeMap::new(),
+            utilization: Box::default(),
+            annotations: Labels::default(),
         })
     }
 
@@ -278,7 +276,7 @@ mod tests {
 
     fn budget(min_available: Option<Count>, max_unavailable: Option<Count>) -> Budget {
         let name = "budget".to_owned();
-        Budget { name, selector: None, min_available, max_unavailable, annotations: BTreeMap::new() }
+        Budget { name, selector: None, min_available, max_unavailable, annotations: Labels::default() }
     }
 
     fn allowed(min: Option<Count>, max: Option<Count>, pods: i64) -> i64 {

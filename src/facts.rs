@@ -2,21 +2,25 @@
 //!
 //! Projected to what rules read, so that a large cluster fits in little memory. Everything that two
 //! objects can disagree about lies in one namespace, so facts are kept and handed out by namespace:
-//! a request takes a reference-counted snapshot of its own and never waits for a watch.
+//! a request takes a snapshot of its own and never waits for a watch.
 
+mod namespace;
 mod project;
+mod store;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
 use crate::object::{
-    Count, Kind, LabelSelector, OrderedUpdate, Resource, ResourceMetric, RollingUpdate, ScaleTarget,
+    Count, Kind, LabelSelector, Labels, OrderedUpdate, Resource, ResourceMetric, RollingUpdate, ScaleTarget,
 };
 
-pub(crate) use project::{annotations, owned};
+pub use namespace::NamespaceFacts;
+pub(crate) use project::annotations;
+pub use store::Facts;
 
 /// A workload that can be scaled.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,21 +38,21 @@ pub struct Workload {
     /// `spec.replicas`, the API's default applied.
     pub replicas: i64,
     /// Its labels, which policies select by.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Those of its annotations that Plimsoll reads.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
     /// Labels of its pods.
-    pub pod_labels: BTreeMap<String, String>,
+    pub pod_labels: Labels,
     /// How a rollout replaces its pods.
     pub strategy: RolloutStrategy,
     /// Whether it names a controller: a Deployment's ReplicaSet.
     pub is_managed: bool,
     /// Claims that its pods mount.
-    pub claims: Vec<String>,
+    pub claims: Box<[String]>,
     /// Whether its author said how the pods are to keep apart.
     pub is_spread: bool,
     /// Containers, by a resource that they don't ask for.
-    pub without_requests: Vec<(Resource, String)>,
+    pub without_requests: Box<[(Resource, String)]>,
 }
 
 /// How a rollout replaces pods.
@@ -96,9 +100,9 @@ pub struct Autoscaler {
     /// The HPA that a ScaledObject takes over instead of making its own.
     pub takes_over: Option<String>,
     /// Metrics that are percentages of what the pods ask for.
-    pub utilization: Vec<ResourceMetric>,
+    pub utilization: Box<[ResourceMetric]>,
     /// Those of its annotations that Plimsoll reads.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
 }
 
 impl Autoscaler {
@@ -146,7 +150,14 @@ pub struct Budget {
     /// How many may go.
     pub max_unavailable: Option<Count>,
     /// Those of its annotations that Plimsoll reads.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
+}
+
+impl Budget {
+    /// Whether it selects pods with these labels.
+    pub fn selects(&self, pod_labels: &Labels) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.matches(pod_labels))
+    }
 }
 
 /// A PersistentVolumeClaim.
@@ -155,7 +166,7 @@ pub struct Claim {
     /// Its name.
     pub name: String,
     /// `ReadWriteOnce` and friends.
-    pub access_modes: Vec<String>,
+    pub access_modes: Box<[String]>,
 }
 
 /// An object that makes others, as it is. It is not watched, but read when something is judged that
@@ -176,12 +187,14 @@ pub struct Owner {
 /// another object rests on it; it is kept to be counted and told of before it ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Carrier {
+    /// Its name.
+    pub name: String,
     /// Its uid.
     pub uid: String,
     /// Its labels, which policies select by.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Those of its annotations that Plimsoll reads.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
 }
 
 /// One fact of any kind.
@@ -198,7 +211,7 @@ pub enum Fact {
     /// An object that makes others.
     Owner(Owner),
     /// A namespace's labels.
-    Namespace(BTreeMap<String, String>),
+    Namespace(Labels),
 }
 
 /// Something that a verdict rests on, present or absent: what a live read has to confirm.
@@ -234,237 +247,5 @@ impl fmt::Display for Reference {
             Self::Object(kind, name) | Self::Owner(kind, name) => write!(f, "{kind} {name}"),
             Self::All(kind) => write!(f, "the {kind}s there"),
         }
-    }
-}
-
-/// The facts of one namespace.
-#[derive(Clone, Debug, Default)]
-pub struct NamespaceFacts {
-    /// The namespace's labels; `None` if nobody knows them.
-    pub labels: Option<BTreeMap<String, String>>,
-    workloads: BTreeMap<(Kind, String), Arc<Workload>>,
-    autoscalers: BTreeMap<(Kind, String), Arc<Autoscaler>>,
-    budgets: BTreeMap<String, Arc<Budget>>,
-    claims: BTreeMap<String, Arc<Claim>>,
-    owners: BTreeMap<(Kind, String), Arc<Owner>>,
-    carriers: BTreeMap<(Kind, String), Arc<Carrier>>,
-}
-
-impl NamespaceFacts {
-    /// The workload of a kind and name.
-    pub fn workload(&self, kind: Kind, name: &str) -> Option<&Arc<Workload>> {
-        self.workloads.get(&(kind, name.to_owned()))
-    }
-
-    /// Every workload.
-    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
-        self.workloads.values()
-    }
-
-    /// Every autoscaler.
-    pub fn autoscalers(&self) -> impl Iterator<Item = &Arc<Autoscaler>> {
-        self.autoscalers.values()
-    }
-
-    /// The autoscaler of a kind and name.
-    pub fn autoscaler(&self, kind: Kind, name: &str) -> Option<&Arc<Autoscaler>> {
-        self.autoscalers.get(&(kind, name.to_owned()))
-    }
-
-    /// Every budget.
-    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
-        self.budgets.values()
-    }
-
-    /// The claim of a name.
-    pub fn claim(&self, name: &str) -> Option<&Arc<Claim>> {
-        self.claims.get(name)
-    }
-
-    /// The object of a kind and name as a whole, if it was read.
-    pub fn owner(&self, kind: Kind, name: &str) -> Option<&Arc<Owner>> {
-        self.owners.get(&(kind, name.to_owned()))
-    }
-
-    /// What carries waivers, the namespace itself included.
-    pub fn carriers(&self) -> impl Iterator<Item = (Kind, &str, &Arc<Carrier>)> {
-        self.carriers.iter().map(|((kind, name), carrier)| (*kind, name.as_str(), carrier))
-    }
-
-    /// The uid of an object, as far as anything is kept of it.
-    pub fn uid(&self, kind: Kind, name: &str) -> Option<&str> {
-        let key = (kind, name.to_owned());
-        let uid = match (self.carriers.get(&key), self.workloads.get(&key), self.autoscalers.get(&key)) {
-            (Some(carrier), ..) => &carrier.uid,
-            (_, Some(workload), _) => &workload.uid,
-            (_, _, Some(autoscaler)) => &autoscaler.uid,
-            _ => return None,
-        };
-        Some(uid).filter(|uid| !uid.is_empty()).map(String::as_str)
-    }
-
-    /// Whether an object carries waivers.
-    pub fn carries(&self, kind: Kind, name: &str) -> bool {
-        self.carriers.contains_key(&(kind, name.to_owned()))
-    }
-
-    /// Notes that an object carries waivers, or that it doesn't (any more).
-    pub fn carry(&mut self, kind: Kind, name: &str, carrier: Option<Carrier>) {
-        let key = (kind, name.to_owned());
-        match carrier {
-            Some(carrier) => drop(self.carriers.insert(key, Arc::new(carrier))),
-            None => drop(self.carriers.remove(&key)),
-        }
-    }
-
-    /// Puts a fact in, in place of an older one about the same object.
-    pub fn insert(&mut self, fact: Fact) {
-        match fact {
-            Fact::Workload(w) => drop(self.workloads.insert((w.kind, w.name.clone()), Arc::new(w))),
-            Fact::Autoscaler(a) => drop(self.autoscalers.insert((a.kind, a.name.clone()), Arc::new(a))),
-            Fact::Budget(b) => drop(self.budgets.insert(b.name.clone(), Arc::new(b))),
-            Fact::Claim(c) => drop(self.claims.insert(c.name.clone(), Arc::new(c))),
-            Fact::Owner(o) => drop(self.owners.insert((o.kind, o.name.clone()), Arc::new(o))),
-            Fact::Namespace(labels) => self.labels = Some(labels),
-        }
-    }
-
-    /// Forgets an object.
-    pub fn remove(&mut self, kind: Kind, name: &str) {
-        self.carriers.remove(&(kind, name.to_owned()));
-        match kind {
-            Kind::PodDisruptionBudget => drop(self.budgets.remove(name)),
-            Kind::PersistentVolumeClaim => drop(self.claims.remove(name)),
-            Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
-                drop(self.autoscalers.remove(&(kind, name.to_owned())));
-            }
-            Kind::Namespace => {
-                self.labels = None;
-                self.carriers.retain(|(kind, _), _| *kind != Kind::Namespace);
-            }
-            kind => drop(self.workloads.remove(&(kind, name.to_owned()))),
-        }
-    }
-
-    /// Puts in what was found of a reference, in place of all that was known of it.
-    pub fn replace(&mut self, reference: &Reference, found: impl IntoIterator<Item = Fact>) {
-        match reference {
-            Reference::Object(kind, name) => self.remove(*kind, name),
-            Reference::All(kind) => self.clear(*kind),
-            // Nobody watches these, so there is nothing old to forget.
-            Reference::Owner(..) => {}
-        }
-        found.into_iter().for_each(|fact| self.insert(fact));
-    }
-
-    /// Forgets every object of a kind.
-    pub fn clear(&mut self, kind: Kind) {
-        for name in self.names(kind) {
-            self.remove(kind, &name);
-        }
-    }
-
-    /// Whether nothing at all is known.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_none()
-            && self.workloads.is_empty()
-            && self.autoscalers.is_empty()
-            && self.budgets.is_empty()
-            && self.claims.is_empty()
-            && self.carriers.is_empty()
-    }
-
-    /// Names of the objects of a kind; a namespace's own labels have none.
-    pub fn names(&self, kind: Kind) -> BTreeSet<String> {
-        let of_kind = |key: &(Kind, String)| (key.0 == kind).then(|| key.1.clone());
-        match kind {
-            Kind::PodDisruptionBudget => self.budgets.keys().cloned().collect(),
-            Kind::PersistentVolumeClaim => self.claims.keys().cloned().collect(),
-            Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
-                self.autoscalers.keys().filter_map(of_kind).collect()
-            }
-            Kind::CronJob | Kind::DaemonSet => self.carriers.keys().filter_map(of_kind).collect(),
-            _ => self.workloads.keys().filter_map(of_kind).collect(),
-        }
-    }
-}
-
-/// The facts of all namespaces, shared between the watches that fill them and the requests that read them.
-#[derive(Debug, Default)]
-pub struct Facts {
-    namespaces: RwLock<HashMap<String, Arc<NamespaceFacts>>>,
-    /// Kinds whose changes nobody hears of.
-    outdated: RwLock<BTreeSet<Kind>>,
-}
-
-impl Facts {
-    /// A snapshot of one namespace; empty if nothing is known of it.
-    pub fn namespace(&self, name: &str) -> Arc<NamespaceFacts> {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        namespaces.get(name).cloned().unwrap_or_default()
-    }
-
-    /// Snapshots of all namespaces.
-    pub fn namespaces(&self) -> Vec<(String, Arc<NamespaceFacts>)> {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        namespaces.iter().map(|(name, facts)| (name.clone(), Arc::clone(facts))).collect()
-    }
-
-    /// Whether changes of a kind are heard of, so that what is known of it is milliseconds old at most.
-    pub fn is_current(&self, kind: Kind) -> bool {
-        !self.outdated.read().unwrap_or_else(PoisonError::into_inner).contains(&kind)
-    }
-
-    /// Notes whether changes of a kind are heard of.
-    pub fn set_current(&self, kind: Kind, is_current: bool) {
-        // Heard of far more often than lost, so the common case only reads.
-        if self.is_current(kind) == is_current {
-            return;
-        }
-        let mut outdated = self.outdated.write().unwrap_or_else(PoisonError::into_inner);
-        if is_current {
-            outdated.remove(&kind)
-        } else {
-            outdated.insert(kind)
-        };
-    }
-
-    /// Changes the facts of one namespace. Readers that hold a snapshot keep the old ones.
-    pub fn update(&self, namespace: &str, change: impl FnOnce(&mut NamespaceFacts)) {
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        let facts = namespaces.entry(namespace.to_owned()).or_default();
-        change(Arc::make_mut(facts));
-        if facts.is_empty() {
-            namespaces.remove(namespace);
-        }
-    }
-
-    /// Forgets every object of a kind that is not listed: what a watch does after it had to list again.
-    pub fn retain(&self, kind: Kind, keep: &BTreeSet<(String, String)>) {
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        for (namespace, facts) in namespaces.iter_mut() {
-            let gone: Vec<String> = if kind == Kind::Namespace {
-                let known = facts.labels.is_some() && !keep.contains(&(String::new(), namespace.clone()));
-                known.then(String::new).into_iter().collect()
-            } else {
-                let names = facts.names(kind).into_iter();
-                names.filter(|name| !keep.contains(&(namespace.clone(), name.clone()))).collect()
-            };
-            for name in gone {
-                Arc::make_mut(facts).remove(kind, &name);
-            }
-        }
-    }
-
-    /// How many objects of a kind are known.
-    pub fn count(&self, kind: Kind) -> usize {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        namespaces
-            .values()
-            .map(|facts| match kind {
-                Kind::Namespace => usize::from(facts.labels.is_some()),
-                kind => facts.names(kind).len(),
-            })
-            .sum()
     }
 }

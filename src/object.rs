@@ -9,6 +9,7 @@ mod autoscaler;
 mod budget;
 pub mod duration;
 mod intent;
+mod labels;
 mod metadata;
 mod pod;
 pub mod schedule;
@@ -24,6 +25,7 @@ use serde_json::value::RawValue;
 pub use autoscaler::{Autoscaler, Resource, ResourceMetric, ScaleTarget};
 pub use budget::Budget;
 pub use intent::Intent;
+pub use labels::Labels;
 pub use metadata::{Annotations, Metadata, OwnerReference};
 pub use pod::{
     Capabilities, Container, ContainerKind, EmptyDir, PodSecurityContext, PodSpec, PodTemplate, Quantity,

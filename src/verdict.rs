@@ -3,12 +3,11 @@
 //! A leaf of the module tree. Rules make [`Finding`]s, the engine judges them into [`Judged`] ones,
 //! `render` turns those into lines for people and `audit` into lines for machines.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::object::Kind;
+use crate::object::{Kind, Labels};
 
 /// What a policy does with a finding, from the weakest to the strongest.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -143,7 +142,7 @@ pub enum Edit {
         /// Pointer to the pod spec.
         pod: String,
         /// The labels that make up the workload's selector.
-        labels: BTreeMap<String, String>,
+        labels: Labels,
     },
     /// Give the container at a JSON pointer a bounded emptyDir at `/tmp`, shared within the pod at
     /// the second pointer. The third value is its sizeLimit, a Kubernetes quantity.

@@ -15,7 +15,7 @@ mod pods;
 use json_patch::PatchOperation;
 use plimsoll::engine::{self, Operation, Request};
 use plimsoll::facts::NamespaceFacts;
-use plimsoll::object::{Kind, Object};
+use plimsoll::object::{Kind, Labels, Object};
 use plimsoll::policy::{Policy, load};
 use plimsoll::verdict::{State, Verdict};
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ fn judge(object: &Value, old: Option<&Value>) -> (Verdict, Verdict) {
         old: old.as_deref().map(read),
     };
     let mut facts = NamespaceFacts::default();
-    facts.labels = Some([].into());
+    facts.labels = Some(Labels::default());
     let (policies, now) = (policy(), "2026-12-01T12:00:00Z".parse().unwrap());
     let filled = engine::fill_in(&request, &policies, &facts, now).verdict;
     (filled, engine::judge(&request, &policies, &facts, now).verdict)

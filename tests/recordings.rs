@@ -38,7 +38,7 @@ fn reviewer_with_log(file: &Path) -> Arc<Reviewer> {
         ..Settings::default()
     };
     let facts = Facts::default();
-    let labels = [("environment".to_owned(), "production".to_owned())].into();
+    let labels = [("environment", "production")].into_iter().collect();
     facts.update("shop", |namespace| namespace.insert(Fact::Namespace(labels)));
     Arc::new(Reviewer {
         policies: Policies::load(Vec::new()).unwrap(),

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use plimsoll::engine::{self, Operation, Request};
 use plimsoll::facts::{Fact, NamespaceFacts, Owner};
 use plimsoll::manifest;
-use plimsoll::object::{Kind, Object};
+use plimsoll::object::{Kind, Labels, Object};
 use plimsoll::policy::{Policy, load};
 use plimsoll::render;
 use plimsoll::rules::{Fix, RULES};
@@ -44,7 +44,7 @@ fn kind(value: &Value) -> Kind {
 
 fn facts(documents: &[Value]) -> NamespaceFacts {
     let mut facts = NamespaceFacts::default();
-    facts.labels = Some([].into());
+    facts.labels = Some(Labels::default());
     for document in documents {
         let (kind, text) = (kind(document), document.to_string());
         let object = Object::read(kind, &text).unwrap();

@@ -12,7 +12,7 @@ use generate::{Step, steps};
 use jiff::Timestamp;
 use plimsoll::engine::{self, Operation, Request};
 use plimsoll::facts::{Fact, NamespaceFacts};
-use plimsoll::object::{Kind, Object};
+use plimsoll::object::{Kind, Labels, Object};
 use plimsoll::policy::{Policy, load};
 use plimsoll::verdict::{Judged, Verdict};
 use proptest::prelude::*;
@@ -59,7 +59,7 @@ impl World {
 
     fn facts(&self) -> NamespaceFacts {
         let mut facts = NamespaceFacts::default();
-        facts.labels = Some([].into());
+        facts.labels = Some(Labels::default());
         let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}});
         for (kind, object) in self.objects().chain([(Kind::PersistentVolumeClaim, &claim)]) {
             let text = object.to_string();

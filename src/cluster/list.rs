@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use super::request::{self, PAGE, Page, path};
+use super::request::{self, Page, SMALL_PAGE, path};
 use super::{Cluster, WATCHED, brief};
 use crate::facts::{Fact, Facts};
 use crate::object::{Kind, Object, ReadError};
@@ -93,10 +93,10 @@ impl Cluster {
             text.iter().for_each(|text| each(text));
             return Ok(());
         }
-        let mut token = None;
+        let (mut token, mut text) = (None, String::new());
         loop {
-            let text = match request::list(self.client(), &path, PAGE, token).await {
-                Ok(text) => text,
+            match request::list(self.client(), &path, SMALL_PAGE, token, &mut text).await {
+                Ok(()) => {}
                 Err(error) if request::is_status(&error, 404) && kind == Kind::ScaledObject => return Ok(()),
                 // The version of the first page is no longer kept. The API server says how to go on
                 // from the same name at a newer one (`handleListError` in apiserver/pkg/storage/etcd3).
@@ -107,7 +107,7 @@ impl Cluster {
                     }
                     None => return Err(refused(error)),
                 },
-            };
+            }
             let page = Page::read(&text).map_err(failed)?;
             page.items.iter().for_each(|item| each(item.get()));
             token = page.next();

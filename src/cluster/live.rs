@@ -204,16 +204,16 @@ impl Cluster {
         let what = || format!("the {}s of namespace {namespace}", kind.as_str());
         let failed = |source| LiveError::Failed { what: what(), source: Arc::new(source) };
         let mut facts = Vec::new();
-        let mut token = None;
+        let (mut token, mut text) = (None, String::new());
         loop {
-            let text = match request::list(self.client(), path, PAGE, token).await {
-                Ok(text) => text,
+            match request::list(self.client(), path, PAGE, token, &mut text).await {
+                Ok(()) => {}
                 // Without KEDA there are no ScaledObjects; that is an answer, not a failure.
                 Err(error) if request::is_status(&error, 404) && kind == Kind::ScaledObject => {
                     return Ok(Vec::new());
                 }
                 Err(source) => return Err(failed(source)),
-            };
+            }
             let page = Page::read(&text).map_err(failed)?;
             for item in &page.items {
                 facts.extend(read(kind, item.get(), what)?);
@@ -264,8 +264,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_is_asked_for_is_read_and_replaced() {
-        let known =
-            |name: &str| Fact::Claim(crate::facts::Claim { name: name.to_owned(), access_modes: Vec::new() });
+        let known = |name: &str| {
+            Fact::Claim(crate::facts::Claim { name: name.to_owned(), access_modes: Box::default() })
+        };
         let mut facts = NamespaceFacts::default();
         facts.insert(known("gone"));
         facts.insert(known("untouched"));

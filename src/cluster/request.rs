@@ -1,5 +1,8 @@
 //! Requests to the API server, answered with JSON text.
 
+use std::pin::pin;
+
+use futures::AsyncReadExt;
 use kube::api::{GetParams, ListParams};
 use kube::core::Request;
 use serde::Deserialize;
@@ -7,8 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::object::{Kind, Text, nullable};
 
-/// How many objects come in one answer to a LIST; what client-go asks for, too.
+/// How many objects come in one answer to a LIST that a request waits for; what client-go asks for, too.
 pub(super) const PAGE: u32 = 500;
+
+/// How many come in one answer where all objects of a cluster are listed: few, since each answer is
+/// held in memory and nobody is in a hurry.
+pub(super) const SMALL_PAGE: u32 = 100;
 
 /// Where the objects of a kind are: in one namespace, or everywhere.
 pub(super) fn path(kind: Kind, namespace: Option<&str>) -> String {
@@ -51,15 +58,22 @@ pub(super) async fn get(client: &kube::Client, path: &str, name: &str) -> kube::
 }
 
 /// One page of a list with at most so many objects, as text; [`Page::read`] reads it.
+///
+/// The text replaces that of the page before, in the same memory: kube's `request_text` would hold
+/// three copies of each page, and what they leave behind is never given back once facts lie in between.
 pub(super) async fn list(
     client: &kube::Client,
     path: &str,
     limit: u32,
     next: Option<String>,
-) -> kube::Result<String> {
+    text: &mut String,
+) -> kube::Result<()> {
     let params = ListParams { limit: Some(limit), continue_token: next, ..ListParams::default() };
     let request = Request::new(path).list(&params).map_err(kube::Error::BuildRequest)?;
-    client.request_text(request).await
+    let mut body = pin!(client.request_stream(request).await?);
+    text.clear();
+    body.read_to_string(text).await.map_err(kube::Error::ReadEvents)?;
+    Ok(())
 }
 
 /// One page of a list, its objects still text.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::waive::{self, Waivers};
 use super::{Outcome, Request, Subjects};
-use crate::object::Kind;
+use crate::object::{Kind, Labels};
 use crate::policy::Policy;
 use crate::rules::{self, SINGLETON_ANNOTATION, declares_singleton};
 use crate::verdict::{Action, Authorization, Change, Finding, Judged, State, WaiverChange};
@@ -113,14 +113,14 @@ pub(super) fn settle<'p>(
 }
 
 /// What is declared by annotation: waivers of rules that there are, and singletons.
-fn declarations(annotations: &BTreeMap<String, String>) -> BTreeMap<&str, (&'static str, &str)> {
+fn declarations(annotations: &Labels) -> BTreeMap<&str, (&'static str, &str)> {
     let declared = annotations.iter().filter_map(|(key, text)| {
         let rule = match key.strip_prefix(PREFIX) {
             Some(rule) => rule,
             None if key == SINGLETON_ANNOTATION && declares_singleton(text) => "singleton",
             None => return None,
         };
-        Some((key.as_str(), (rules::rule(rule)?.meta().name, text.as_str())))
+        Some((key, (rules::rule(rule)?.meta().name, text)))
     });
     declared.collect()
 }

@@ -1,12 +1,12 @@
 //! What a request is about: the object itself or, for the scale subresource, the workload behind it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use super::Request;
-use crate::facts::{Fact, NamespaceFacts, Reference, RolloutStrategy, Workload, annotations, owned};
-use crate::object::{Body, Kind, is_same_json};
+use crate::facts::{Fact, NamespaceFacts, Reference, RolloutStrategy, Workload, annotations};
+use crate::object::{Body, Kind, Labels, is_same_json};
 use crate::policy::Match;
 use crate::verdict::Subject;
 
@@ -15,13 +15,13 @@ pub(super) struct Subjects {
     /// What findings are about.
     pub(super) subject: Subject,
     /// Labels that policies select by.
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
     /// The labels before the request; those of a new object are its own.
-    pub(super) labels_before: BTreeMap<String, String>,
+    pub(super) labels_before: Labels,
     /// Annotations that Plimsoll reads, of the object or of the workload that is scaled.
-    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) annotations: Labels,
     /// The same before.
-    pub(super) old_annotations: BTreeMap<String, String>,
+    pub(super) old_annotations: Labels,
     /// The fact that the object would become.
     pub(super) new: Option<Fact>,
     /// The fact that it was.
@@ -84,8 +84,8 @@ impl Subjects {
         let same_spec = old.is_some_and(|old| is_same_json(old.spec_text(), object.spec_text()));
         Self {
             subject: subject(request, object.display_name()),
-            labels: owned(&object.metadata.labels),
-            labels_before: owned(&old.unwrap_or(object).metadata.labels),
+            labels: object.metadata.labels.iter().collect(),
+            labels_before: old.unwrap_or(object).metadata.labels.iter().collect(),
             // A namespace's labels are what policies go by.
             is_metadata_only: same_spec
                 && new_annotations == old_annotations
@@ -180,13 +180,13 @@ fn unknown(kind: Kind, name: &str) -> Workload {
         resource_version: String::new(),
         created: None,
         replicas: 0,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        pod_labels: BTreeMap::new(),
+        labels: Labels::default(),
+        annotations: Labels::default(),
+        pod_labels: Labels::default(),
         strategy: RolloutStrategy::OnDelete,
         is_managed: false,
-        claims: Vec::new(),
+        claims: Box::default(),
         is_spread: true,
-        without_requests: Vec::new(),
+        without_requests: Box::default(),
     }
 }

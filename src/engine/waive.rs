@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::Subjects;
 use crate::facts::Workload;
 use crate::manifest::nearest::nearest;
+use crate::object::Labels;
 use crate::policy::Policy;
 use crate::rules::{self, RULES};
 use crate::verdict::{Finding, State, Subject, Verdict, WaiverNote};
@@ -260,8 +261,8 @@ impl On<'_> {
 }
 
 /// The waivers among annotations, by rule.
-pub(super) fn of(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
-    annotations.iter().filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?, text.as_str())))
+pub(super) fn of(annotations: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    annotations.iter().filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?, text)))
 }
 
 /// What a waiver's annotation says of itself; a declared singleton gives no more than its reason.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::waive;
-use crate::object::Kind;
+use crate::object::{Kind, Labels};
 use crate::policy::Policy;
 use crate::rules::{self, SINGLETON_ANNOTATION, declares_singleton};
 use crate::verdict::{Subject, WaiverNote};
@@ -22,9 +22,9 @@ pub struct Holder<'a> {
     /// Its kind, namespace (none for a Namespace) and name.
     pub subject: Subject,
     /// Its labels, which policies select by.
-    pub labels: &'a BTreeMap<String, String>,
+    pub labels: &'a Labels,
     /// Its annotations; those that are no waivers are passed over.
-    pub annotations: &'a BTreeMap<String, String>,
+    pub annotations: &'a Labels,
 }
 
 /// What the waivers are judged by.
@@ -33,7 +33,7 @@ pub struct Register<'a> {
     /// The policies in force.
     pub policies: &'a [Policy],
     /// Labels by namespace; a namespace that isn't there is one whose labels nobody knows.
-    pub namespaces: &'a BTreeMap<String, BTreeMap<String, String>>,
+    pub namespaces: &'a BTreeMap<String, Labels>,
     /// What findings asked for: the union of [`Outcome::waivers`](super::Outcome::waivers) over every
     /// object. `None` if not every object was judged, so that nobody can tell what is needed.
     pub needed: Option<&'a HashSet<(Subject, &'static str)>>,

@@ -1,9 +1,9 @@
 //! From an object to the fact that is kept of it.
 
-use std::collections::BTreeMap;
-
 use super::{Autoscaler, Budget, Carrier, Claim, Fact, MadeFrom, Pause, RolloutStrategy, Workload};
-use crate::object::{self, Body, ContainerKind, Count, Kind, Object, PodSpec, Resource, RollingUpdate, Text};
+use crate::object::{
+    self, Body, ContainerKind, Count, Kind, Labels, Object, PodSpec, Resource, RollingUpdate, Text,
+};
 use crate::rules::SINGLETON_ANNOTATION;
 use crate::waiver::PREFIX;
 
@@ -34,7 +34,7 @@ impl Fact {
                 name,
                 access_modes: spec.access_modes.iter().map(ToString::to_string).collect(),
             }),
-            Body::Namespace => Self::Namespace(owned(&object.metadata.labels)),
+            Body::Namespace => Self::Namespace(object.metadata.labels.iter().collect()),
             Body::CronJob(_) | Body::Pod(_) | Body::Scale(_) | Body::Workload(_) => return None,
         })
     }
@@ -48,8 +48,9 @@ impl Carrier {
             return None;
         }
         Some(Self {
+            name: object.display_name(),
             uid: object.metadata.uid.as_deref().unwrap_or_default().to_owned(),
-            labels: owned(&object.metadata.labels),
+            labels: object.metadata.labels.iter().collect(),
             annotations: annotations(object),
         })
     }
@@ -59,6 +60,8 @@ impl Workload {
     /// What is kept of a workload.
     pub fn project(object: &Object<'_>, spec: &object::Workload<'_>) -> Self {
         let text = |text: &Option<Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
+        let labels: Labels = object.metadata.labels.iter().collect();
+        let pod_labels = spec.template.metadata.labels.iter().collect();
         Self {
             kind: object.kind,
             name: object.display_name(),
@@ -67,9 +70,10 @@ impl Workload {
             created: object.metadata.created(),
             // pkg/apis/apps/v1/defaults.go: 1 for Deployments, StatefulSets and ReplicaSets.
             replicas: spec.replicas.unwrap_or(1),
-            labels: owned(&object.metadata.labels),
             annotations: annotations(object),
-            pod_labels: owned(&spec.template.metadata.labels),
+            // They are often the same, and then they share their memory.
+            pod_labels: if pod_labels == labels { labels.clone() } else { pod_labels },
+            labels,
             strategy: strategy(object.kind, spec),
             is_managed: object.metadata.controller().is_some(),
             claims: claims(&spec.template.spec),
@@ -102,7 +106,7 @@ impl Autoscaler {
             maximum: spec.maximum(),
             pause: if is_keda { pause(object) } else { None },
             takes_over: spec.horizontal_name().filter(|_| takes_over).map(str::to_owned),
-            utilization: spec.utilization(),
+            utilization: spec.utilization().into(),
             annotations: annotations(object),
         }
     }
@@ -119,7 +123,7 @@ fn pause(object: &Object<'_>) -> Option<Pause> {
     (!matches!(paused.as_str(), "0" | "f" | "F" | "false" | "False" | "FALSE")).then_some(Pause::AsIs)
 }
 
-fn claims(pod: &PodSpec<'_>) -> Vec<String> {
+fn claims(pod: &PodSpec<'_>) -> Box<[String]> {
     let claims = pod.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
     claims.map(|claim| claim.claim_name.to_string()).collect()
 }
@@ -127,7 +131,7 @@ fn claims(pod: &PodSpec<'_>) -> Vec<String> {
 /// The containers without a request, as the HPA controller looks for them: sidecars count, other init
 /// containers don't, and what the pod as a whole asks for is enough
 /// (`pkg/controller/podautoscaler/replica_calculator.go`, `calculateRequests`).
-fn without_requests(pod: &PodSpec<'_>) -> Vec<(Resource, String)> {
+fn without_requests(pod: &PodSpec<'_>) -> Box<[(Resource, String)]> {
     let lacks = |resource: Resource| {
         let running = pod.containers().filter(|(kind, _, c)| *kind == ContainerKind::App || c.is_sidecar());
         let lacking = running.filter(move |(_, _, c)| !c.resources.requests(resource.as_str()));
@@ -157,12 +161,7 @@ fn strategy(kind: Kind, spec: &object::Workload<'_>) -> RolloutStrategy {
 }
 
 /// The annotations that Plimsoll reads.
-pub(crate) fn annotations(object: &Object<'_>) -> BTreeMap<String, String> {
+pub(crate) fn annotations(object: &Object<'_>) -> Labels {
     let read = |key: &str| ANNOTATIONS.iter().any(|prefix| key.starts_with(prefix));
-    let annotations = object.metadata.annotations.iter().filter(|(key, _)| read(key));
-    annotations.map(|(key, value)| (key.to_string(), value.to_string())).collect()
-}
-
-pub(crate) fn owned(map: &BTreeMap<Text<'_>, Text<'_>>) -> BTreeMap<String, String> {
-    map.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    object.metadata.annotations.iter().filter(|(key, _)| read(key)).collect()
 }

@@ -1,5 +1,7 @@
 //! What sets a workload's replicas over time: HorizontalPodAutoscalers and KEDA ScaledObjects.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::{Kind, Text, nullable};
@@ -147,9 +149,9 @@ struct TargetReference<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ScaleTarget {
     /// The API group.
-    pub group: String,
+    pub group: Cow<'static, str>,
     /// The kind.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The name.
     pub name: String,
 }
@@ -157,7 +159,7 @@ pub struct ScaleTarget {
 impl ScaleTarget {
     /// Whether it is the object of a kind and name.
     pub fn is(&self, kind: Kind, name: &str) -> bool {
-        (self.group.as_str(), self.kind.as_str(), self.name.as_str()) == (kind.group(), kind.as_str(), name)
+        (&*self.group, &*self.kind, self.name.as_str()) == (kind.group(), kind.as_str(), name)
     }
 }
 
@@ -175,7 +177,11 @@ impl Autoscaler<'_> {
             None if matches!(self, Self::Scaled(_)) => "apps",
             None => "",
         };
-        ScaleTarget { group: group.to_owned(), kind: kind.to_owned(), name: reference.name.to_string() }
+        let (group, kind) = match Kind::from_group_kind(group, kind) {
+            Some(known) => (known.group().into(), known.as_str().into()),
+            None => (group.to_owned().into(), kind.to_owned().into()),
+        };
+        ScaleTarget { group, kind, name: reference.name.to_string() }
     }
 
     /// The fewest replicas while it scales: an HPA's default is 1 (`apis/autoscaling/v2/defaults.go`), a ScaledObject's 0.

@@ -1,19 +1,17 @@
 //! Label selectors.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::nullable;
+use super::{Labels, nullable};
 
 /// `metav1.LabelSelector`, owned: it outlives the request in policies and facts.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
     /// Labels that must be there with these values.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
-    pub match_labels: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Labels::is_empty")]
+    pub match_labels: Labels,
     /// Requirements that must all hold.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub match_expressions: Vec<LabelSelectorRequirement>,
@@ -44,14 +42,11 @@ pub enum Operator {
 impl LabelSelector {
     /// Whether labels satisfy it. An empty selector matches everything (apimachinery's
     /// `LabelSelectorAsSelector`); `NotIn` holds for an absent label (`labels.Requirement.Matches`).
-    pub fn matches<K: Ord + std::borrow::Borrow<str>, V: std::ops::Deref<Target = str>>(
-        &self,
-        labels: &BTreeMap<K, V>,
-    ) -> bool {
-        self.match_labels.iter().all(|(key, value)| labels.get(key.as_str()).is_some_and(|v| **v == **value))
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
             && self.match_expressions.iter().all(|requirement| {
-                let label = labels.get(requirement.key.as_str());
-                let listed = || label.is_some_and(|l| requirement.values.iter().any(|v| **v == **l));
+                let label = labels.get(&requirement.key);
+                let listed = || label.is_some_and(|label| requirement.values.iter().any(|v| v == label));
                 match requirement.operator {
                     Operator::DoesNotExist => label.is_none(),
                     Operator::Exists => label.is_some(),
@@ -73,7 +68,7 @@ mod tests {
 
     fn matches(selector: &str, labels: &[(&str, &str)]) -> bool {
         let selector: LabelSelector = serde_json::from_str(selector).unwrap();
-        selector.matches(&labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+        selector.matches(&labels.iter().copied().collect())
     }
 
     #[test]

@@ -164,7 +164,10 @@ pub struct Selector {
 
 impl From<Selector> for LabelSelector {
     fn from(selector: Selector) -> Self {
-        Self { match_labels: selector.match_labels, match_expressions: selector.match_expressions }
+        Self {
+            match_labels: selector.match_labels.into_iter().collect(),
+            match_expressions: selector.match_expressions,
+        }
     }
 }
 

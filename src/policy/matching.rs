@@ -1,10 +1,8 @@
 //! Which objects a policy applies to.
 
-use std::collections::BTreeMap;
-
 use wildmatch::WildMatch;
 
-use crate::object::LabelSelector;
+use crate::object::{LabelSelector, Labels};
 
 /// A policy's `spec.match`.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +20,7 @@ pub struct Match {
 impl Match {
     /// Whether the policy applies in a namespace. Either the names or the selector match; with
     /// neither it applies everywhere. Labels that nobody knows match no selector.
-    pub fn namespace(&self, name: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+    pub fn namespace(&self, name: &str, labels: Option<&Labels>) -> bool {
         if self.exclude_namespaces.iter().any(|glob| glob.matches(name)) {
             return false;
         }
@@ -34,7 +32,7 @@ impl Match {
     }
 
     /// Whether the policy applies to an object with these labels.
-    pub fn object(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn object(&self, labels: &Labels) -> bool {
         self.object_selector.as_ref().is_none_or(|selector| selector.matches(labels))
     }
 
@@ -48,8 +46,8 @@ impl Match {
 mod tests {
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().copied().collect()
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What a rule sees: the object as it would be stored, and the facts around it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::availability::Availability;
 use crate::facts::{Autoscaler, Budget, Claim, Fact, NamespaceFacts, Pause, Reference, Workload};
 use crate::object::{
-    Body, Container, ContainerKind, Intent, Kind, LabelSelector, Object, PodSpec, is_same_json,
+    Body, Container, ContainerKind, Intent, Kind, LabelSelector, Labels, Object, PodSpec, is_same_json,
 };
 use crate::verdict::{Action, Finding, Subject};
 
@@ -174,8 +174,8 @@ impl<'c> Context<'c> {
         self.consult(Reference::All(Kind::HorizontalPodAutoscaler));
         self.consult(Reference::All(Kind::ScaledObject));
         let own = self.autoscaler();
-        let others =
-            self.facts.autoscalers().filter(|a| own.is_none_or(|o| (o.kind, &o.name) != (a.kind, &a.name)));
+        let others = self.facts.autoscalers_over(name);
+        let others = others.filter(|a| own.is_none_or(|o| (o.kind, &o.name) != (a.kind, &a.name)));
         others
             .filter(|a| !self.is_made_by_keda(a))
             .cloned()
@@ -248,7 +248,8 @@ impl<'c> Context<'c> {
     pub fn rivals_of(&self, autoscaler: &Autoscaler) -> Vec<Arc<Autoscaler>> {
         self.consult(Reference::All(Kind::HorizontalPodAutoscaler));
         self.consult(Reference::All(Kind::ScaledObject));
-        let others = self.facts.autoscalers().filter(|a| a.target == autoscaler.target);
+        let others = self.facts.autoscalers_over(&autoscaler.target.name);
+        let others = others.filter(|a| a.target == autoscaler.target);
         let others = others.filter(|a| (a.kind, &a.name) != (autoscaler.kind, &autoscaler.name));
         others.filter(|a| !self.is_made_by_keda(a)).cloned().collect()
     }
@@ -319,15 +320,12 @@ impl<'c> Context<'c> {
     }
 
     /// The budgets that select pods with these labels, this object included.
-    pub fn budgets_of(&self, pod_labels: &BTreeMap<String, String>) -> Vec<Arc<Budget>> {
+    pub fn budgets_of(&self, pod_labels: &Labels) -> Vec<Arc<Budget>> {
         self.consult(Reference::All(Kind::PodDisruptionBudget));
         let own = self.budget();
-        let others = self.facts.budgets().filter(|b| own.is_none_or(|o| o.name != b.name));
-        others
-            .cloned()
-            .chain(own.cloned().map(Arc::new))
-            .filter(|b| b.selector.as_ref().is_some_and(|s| s.matches(pod_labels)))
-            .collect()
+        let others = self.facts.budgets_over(pod_labels).into_iter();
+        let others = others.filter(|b| own.is_none_or(|o| o.name != b.name)).cloned();
+        others.chain(own.filter(|own| own.selects(pod_labels)).cloned().map(Arc::new)).collect()
     }
 
     /// Why a workload is a singleton, if it is one. Policies declare by name, so that this holds

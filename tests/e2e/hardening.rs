@@ -107,7 +107,7 @@ fn judge(kind: Kind, object: &Value, policies: &[Policy]) -> (Verdict, Verdict) 
         old: None,
     };
     let mut facts = NamespaceFacts::default();
-    facts.labels = Some([("environment".to_owned(), "production".to_owned())].into());
+    facts.labels = Some([("environment", "production")].into_iter().collect());
     let now = jiff::Timestamp::now();
     let judged = engine::judge(&request, policies, &facts, now).verdict;
     (judged, engine::fill_in(&request, policies, &facts, now).verdict)

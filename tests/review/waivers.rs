@@ -13,7 +13,7 @@ use plimsoll::engine::Permission;
 use plimsoll::engine::waivers::{Holder, Register, WaiverState};
 use plimsoll::facts::{Facts, NamespaceFacts, Reference};
 use plimsoll::metrics::Metrics;
-use plimsoll::object::Kind;
+use plimsoll::object::{Kind, Labels};
 use plimsoll::policy::load;
 use plimsoll::policy::reload::Policies;
 use plimsoll::review::{AuditFailure, Live, Phase, Reading, Review, Reviewer};
@@ -193,9 +193,8 @@ fn listed(spec: &Value, object: &Value) -> WaiverState {
     let subject = Subject { kind: Kind::Deployment, namespace: "shop".to_owned(), name: "web".to_owned() };
     let needed = HashSet::from([(subject.clone(), "min-replicas")]);
     let needed = if object["spec"]["replicas"] == 1 { needed } else { HashSet::new() };
-    let annotations: BTreeMap<String, String> =
-        serde_json::from_value(object["metadata"]["annotations"].clone()).unwrap();
-    let (labels, namespaces) = (BTreeMap::new(), BTreeMap::new());
+    let annotations: Labels = serde_json::from_value(object["metadata"]["annotations"].clone()).unwrap();
+    let (labels, namespaces) = (Labels::default(), BTreeMap::new());
     let register = Register {
         policies: &policies,
         namespaces: &namespaces,

@@ -1,11 +1,10 @@
 //! The namespaces that policies govern, against those that the webhook lets through.
 
-use std::collections::BTreeMap;
-
 use super::Checks;
 use super::webhook::{Configuration, Hook, NAME_LABEL};
 use crate::cluster::Cluster;
 use crate::cluster::webhooks::Role;
+use crate::object::Labels;
 use crate::policy::Policy;
 
 /// How many names a line spells out.
@@ -30,11 +29,11 @@ pub(super) async fn examine(
     for namespace in cluster.inspect("/api/v1/namespaces", None).await? {
         let name =
             namespace.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default().to_owned();
-        let mut labels: BTreeMap<String, String> = namespace
+        let labels: Labels = namespace
             .pointer("/metadata/labels")
             .and_then(|labels| serde_json::from_value(labels.clone()).ok())
             .unwrap_or_default();
-        labels.insert(NAME_LABEL.to_owned(), name.clone());
+        let labels = labels.iter().chain([(NAME_LABEL, name.as_str())]).collect();
         let governed = policies.iter().any(|policy| policy.matching.namespace(&name, Some(&labels)));
         let sent = hooks.iter().any(|hook| hook.lets_through(&name, &labels));
         match (governed, sent) {

@@ -2,14 +2,14 @@
 //!
 //! This is what the chart makes of them, said once more; the end-to-end test holds one to the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Checks;
 use crate::cluster::webhooks::Role;
-use crate::object::{LabelSelector, nullable};
+use crate::object::{LabelSelector, Labels, nullable};
 
 /// The label that the API server sets on every namespace, and nobody can forge.
 pub(super) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -140,9 +140,8 @@ impl Hook {
     }
 
     /// Whether requests in the namespace are sent, by its labels.
-    pub(super) fn lets_through(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
-        let mut labels = labels.clone();
-        labels.insert(NAME_LABEL.to_owned(), name.to_owned());
+    pub(super) fn lets_through(&self, name: &str, labels: &Labels) -> bool {
+        let labels = labels.iter().chain([(NAME_LABEL, name)]).collect();
         self.namespace_selector.matches(&labels)
     }
 
@@ -307,7 +306,7 @@ impl Configuration {
 
     /// Whether an outage of Plimsoll leaves the cluster alone.
     fn stays_out(&self, hook: &Hook, own: Option<&str>, checks: &mut Checks, about: &str) {
-        let none = BTreeMap::new();
+        let none = Labels::default();
         let reached: Vec<&str> = SYSTEM
             .into_iter()
             .chain(own)

@@ -53,11 +53,11 @@ fn all(policies: &[Policy], facts: &Facts, now: Timestamp) -> Vec<Listed> {
     let labels = snapshots.iter().filter_map(|(name, facts)| Some((name.clone(), facts.labels.clone()?)));
     let namespaces: BTreeMap<_, _> = labels.collect();
     let holders = snapshots.iter().flat_map(|(namespace, facts)| {
-        facts.carriers().map(move |(kind, name, carrier)| Holder {
+        facts.carriers().map(move |(kind, carrier)| Holder {
             subject: Subject {
                 kind,
                 namespace: if kind == Kind::Namespace { String::new() } else { namespace.clone() },
-                name: name.to_owned(),
+                name: carrier.name.clone(),
             },
             labels: &carrier.labels,
             annotations: &carrier.annotations,

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use crate::cluster::identify;
 use crate::engine::waivers::{Holder, Listed, Register};
 use crate::engine::{self, Request};
-use crate::facts::{Carrier, NamespaceFacts, owned};
+use crate::facts::{Carrier, NamespaceFacts};
 use crate::manifest::Document;
-use crate::object::{Kind, Object, ReadError};
+use crate::object::{Kind, Labels, Object, ReadError};
 use crate::offline::{self, Manifest};
 use crate::policy::Policy;
 use crate::verdict::Subject;
@@ -32,7 +32,7 @@ pub(super) struct Gathered<'p> {
     policies: &'p [Policy],
     now: Timestamp,
     carriers: Vec<(Subject, Carrier)>,
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    namespaces: BTreeMap<String, Labels>,
     needed: HashSet<(Subject, &'static str)>,
     pub(super) unreadable: Vec<String>,
 }
@@ -90,7 +90,7 @@ impl<'p> Gathered<'p> {
             (_, namespace) => namespace.unwrap_or(written).to_owned(),
         };
         if kind == Kind::Namespace {
-            self.namespaces.insert(name.clone(), owned(&object.metadata.labels));
+            self.namespaces.insert(name.clone(), object.metadata.labels.iter().collect());
         }
         if let Some(carrier) = Carrier::project(&object) {
             let of = if kind == Kind::Namespace { String::new() } else { namespace.clone() };

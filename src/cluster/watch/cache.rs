@@ -1,6 +1,6 @@
 //! What a watch hears, put into the facts.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use tracing::warn;
 use crate::facts::{Carrier, Fact, Facts, NamespaceFacts};
 use crate::object::{Kind, Object, Text, nullable};
 
-/// Namespace and name. A namespace itself has none of the former, as [`Facts::retain`] expects.
+/// Namespace and name. A namespace itself has none of the former.
 type Key = (String, String);
 
 /// The facts of one kind. Objects are projected one by one, so that neither `managedFields` nor
@@ -36,7 +36,8 @@ enum Stored {
 /// A list in progress.
 #[derive(Default)]
 pub(super) struct Listing {
-    known: BTreeSet<Key>,
+    /// Names by the namespace whose facts they belong to.
+    known: BTreeMap<String, BTreeSet<String>>,
     unreadable: HashSet<Key>,
 }
 
@@ -85,7 +86,9 @@ impl Cache {
         let Some(identity) = self.identify(text) else { return };
         let key = self.key(&identity);
         match self.store(&key, text) {
-            Stored::Kept => drop(listing.known.insert(key)),
+            Stored::Kept => {
+                listing.known.entry(self.home(&key).to_owned()).or_default().insert(key.1);
+            }
             Stored::Passed => {}
             Stored::Unreadable => drop(listing.unreadable.insert(key)),
         }
@@ -94,7 +97,7 @@ impl Cache {
     /// Ends a list: what it did not bring is gone.
     pub(super) fn replace(&mut self, listing: Listing) {
         self.facts.retain(self.kind, &listing.known);
-        self.count = listing.known.len();
+        self.count = listing.known.values().map(BTreeSet::len).sum();
         self.unreadable = listing.unreadable;
     }
 
@@ -170,18 +173,7 @@ impl Cache {
     }
 
     fn knows(&self, key: &Key) -> bool {
-        let facts = self.facts.namespace(self.home(key));
-        let name = key.1.as_str();
-        match self.kind {
-            Kind::Namespace => facts.labels.is_some(),
-            Kind::PersistentVolumeClaim => facts.claim(name).is_some(),
-            Kind::PodDisruptionBudget => facts.budgets().any(|budget| budget.name == name),
-            Kind::HorizontalPodAutoscaler | Kind::ScaledObject => {
-                facts.autoscalers().any(|scaler| scaler.kind == self.kind && scaler.name == name)
-            }
-            Kind::CronJob | Kind::DaemonSet => facts.carries(self.kind, name),
-            kind => facts.workload(kind, name).is_some(),
-        }
+        self.facts.namespace(self.home(key)).knows(self.kind, &key.1)
     }
 }
 
@@ -253,8 +245,8 @@ mod tests {
         assert!(facts.namespaces().is_empty());
         cache.put(&waived);
         let namespace = facts.namespace("shop");
-        let [(kind, name, carrier)] = namespace.carriers().collect::<Vec<_>>()[..] else { panic!("one") };
-        assert_eq!((kind, name, carrier.annotations.len()), (Kind::CronJob, "tick", 1));
+        let [(kind, carrier)] = namespace.carriers().collect::<Vec<_>>()[..] else { panic!("one") };
+        assert_eq!((kind, &*carrier.name, carrier.annotations.iter().count()), (Kind::CronJob, "tick", 1));
         assert_eq!((cache.count(), facts.count(Kind::CronJob)), (1, 1));
         let mut listing = cache.list();
         cache.list_item(&mut listing, plain);
@@ -282,7 +274,7 @@ mod tests {
         let imp =
             r#"{"metadata":{"name":"imp","resourceVersion":"1","labels":{"environment":"production"}}}"#;
         cache.put(imp);
-        assert_eq!(facts.namespace("imp").labels.as_ref().unwrap()["environment"], "production");
+        assert_eq!(facts.namespace("imp").labels.as_ref().unwrap().get("environment"), Some("production"));
         let mut listing = cache.list();
         cache.list_item(&mut listing, &imp.replace("imp", "shop"));
         cache.replace(listing);

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::cache::Cache;
 use super::{Observer, WatchError};
-use crate::cluster::request::{self, PAGE, Page, path};
+use crate::cluster::request::{self, Page, SMALL_PAGE, path};
 use crate::facts::Facts;
 use crate::object::Kind;
 
@@ -106,17 +106,17 @@ impl Watch {
 
     async fn list(&mut self) -> Result<Next, WatchError> {
         let mut listing = self.cache.list();
-        let mut token = None;
+        let (mut token, mut text) = (None, String::new());
         loop {
-            let text = match self.page(PAGE, token).await {
-                Ok(text) => text,
+            match self.page(SMALL_PAGE, token, &mut text).await {
+                Ok(()) => {}
                 Err(WatchError::List(error)) if self.is_absent(&error) => {
                     self.cache.replace(self.cache.list());
                     self.heard();
                     return Ok(Next::Wait);
                 }
                 Err(error) => return Err(error),
-            };
+            }
             let page = Page::read(&text).map_err(WatchError::List)?;
             for item in &page.items {
                 self.cache.list_item(&mut listing, item.get());
@@ -134,11 +134,12 @@ impl Watch {
     /// restored from a backup its versions are earlier ones, and a watch from a later version is
     /// served without complaint and without events.
     async fn resume(&mut self, version: String) -> Result<Next, Interruption> {
-        let text = match self.page(1, None).await {
-            Ok(text) => text,
+        let mut text = String::new();
+        match self.page(1, None, &mut text).await {
+            Ok(()) => {}
             Err(WatchError::List(error)) if !may_resume(&error) => return Ok(Next::List),
             Err(error) => return Err((error, Next::Resume(version))),
-        };
+        }
         let current = match Page::read(&text) {
             Ok(page) => page.version(),
             Err(error) => return Err((WatchError::List(error), Next::List)),
@@ -194,9 +195,9 @@ impl Watch {
         }
     }
 
-    async fn page(&self, limit: u32, token: Option<String>) -> Result<String, WatchError> {
+    async fn page(&self, limit: u32, token: Option<String>, text: &mut String) -> Result<(), WatchError> {
         let path = path(self.kind, None);
-        let answer = timeout(ANSWER, request::list(&self.client, &path, limit, token)).await;
+        let answer = timeout(ANSWER, request::list(&self.client, &path, limit, token, text)).await;
         answer.map_err(|_| WatchError::Silent)?.map_err(WatchError::List)
     }
 

@@ -18,11 +18,11 @@ fn subject(kind: Kind, name: &str) -> Subject {
     Subject { kind, namespace: "shop".to_owned(), name: name.to_owned() }
 }
 
-fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+fn map(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().copied().collect()
 }
 
-fn shop() -> BTreeMap<String, BTreeMap<String, String>> {
+fn shop() -> BTreeMap<String, Labels> {
     BTreeMap::from([("shop".to_owned(), map(&[("tier", "shop")]))])
 }
 
@@ -37,7 +37,7 @@ fn list(policies: &[Policy], annotations: &[(&str, &str)], needed: Option<&[&'st
     });
     let now = NOW.parse().unwrap();
     let register = Register { policies, namespaces: &shop(), needed: needed.as_ref(), now };
-    let (labels, annotations) = (BTreeMap::new(), map(annotations));
+    let (labels, annotations) = (Labels::default(), map(annotations));
     let holder =
         Holder { subject: subject(Kind::Deployment, "web"), labels: &labels, annotations: &annotations };
     let listed = register.list([holder]);
@@ -83,7 +83,7 @@ fn a_namespace_that_nobody_knows_leaves_it_open_what_applies() {
     let (policies, text) = (policies(""), waiver("2027-01-31"));
     let now = NOW.parse().unwrap();
     let register = Register { policies: &policies, namespaces: &BTreeMap::new(), needed: None, now };
-    let (labels, annotations) = (BTreeMap::new(), map(&[("waiver.plimsoll.dev/spread", &text)]));
+    let (labels, annotations) = (Labels::default(), map(&[("waiver.plimsoll.dev/spread", &text)]));
     let holder = Holder { subject: subject(Kind::CronJob, "x"), labels: &labels, annotations: &annotations };
     assert_eq!(register.list([holder])[0].state, WaiverState::Active);
 }

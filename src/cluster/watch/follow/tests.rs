@@ -60,7 +60,7 @@ async fn a_bookmark_is_a_sign_of_life_and_where_to_go_on() {
     let now = EMPTY.replace('1', "12");
     let answers = vec![(200, EMPTY.to_owned()), (200, first), (200, now), (200, event("DELETED", WEB))];
     let (asked, seen, facts) = run(Kind::Deployment, answers).await;
-    assert_eq!([asked[0].as_str(), asked[2].as_str()], ["deployments?&limit=500", "deployments?&limit=1"]);
+    assert_eq!([asked[0].as_str(), asked[2].as_str()], ["deployments?&limit=100", "deployments?&limit=1"]);
     assert_eq!((resumed(&asked[1]), resumed(&asked[3])), (Some("1"), Some("9")));
     assert_eq!(seen[..7], ["Deployment synced", "0", "0", "1", "1", "1", "0"]);
     assert_eq!(facts.count(Kind::Deployment), 0);
@@ -103,7 +103,7 @@ async fn it_lists_again_when_the_api_server_has_gone_back_in_time() {
     let answers = vec![(200, later), (200, event("ADDED", WEB).replace('5', "701")), (200, EMPTY.to_owned())];
     let answers = [answers, vec![(200, EMPTY.to_owned())]].concat();
     let (asked, seen, facts) = run(Kind::Deployment, answers).await;
-    assert_eq!([asked[2].as_str(), asked[3].as_str()], ["deployments?&limit=1", "deployments?&limit=500"]);
+    assert_eq!([asked[2].as_str(), asked[3].as_str()], ["deployments?&limit=1", "deployments?&limit=100"]);
     assert!(
         seen.contains(&"the API server has gone back in time, from version 701 to 1".to_owned()),
         "{seen:?}"
@@ -132,7 +132,7 @@ async fn a_list_comes_in_pages() {
     let page = format!(r#"{{"metadata":{{"resourceVersion":"1","continue":"more"}},"items":[{WEB}]}}"#);
     let last = format!(r#"{{"metadata":{{"resourceVersion":"1"}},"items":[{}]}}"#, WEB.replace("web", "api"));
     let (asked, seen, facts) = run(Kind::Deployment, vec![(200, page), (200, last)]).await;
-    assert_eq!(asked[1], "deployments?&limit=500&continue=more");
+    assert_eq!(asked[1], "deployments?&limit=100&continue=more");
     assert_eq!(seen[..2], ["Deployment synced", "2"]);
     assert_eq!(facts.count(Kind::Deployment), 2);
 }
