@@ -342,7 +342,10 @@ impl<'p> Pass<'p> {
         let acts_on = context.acts_on();
         let before = request.old.as_ref().map(|old| {
             let subject = self.subjects.subject.clone();
-            Context::new(old, subject, self.subjects.old.clone(), &self.singletons, self.facts)
+            let mut before =
+                Context::new(old, subject, self.subjects.old.clone(), &self.singletons, self.facts);
+            before.is_past = true;
+            before
         });
         let old_acts_on = before.as_ref().map(Context::acts_on).unwrap_or_default();
         self.waivers.read(&self.subjects, &acts_on, &old_acts_on);

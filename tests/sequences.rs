@@ -1,4 +1,6 @@
-//! No sequence of allowed updates reaches a state that a CREATE would have been refused for.
+//! No sequence of allowed updates reaches a state that a CREATE would have been refused for, unless
+//! it was there from the start; and what is not older than the policy's `since` doesn't stay as it is
+//! once somebody changes it.
 
 #![allow(
     clippy::expect_used,
@@ -7,6 +9,8 @@
     clippy::unwrap_used,
     reason = "a test that can't go on is to fail loudly"
 )]
+
+use std::collections::BTreeMap;
 
 use generate::{Step, steps};
 use jiff::Timestamp;
@@ -20,6 +24,16 @@ use serde_json::{Value, json};
 
 #[path = "generate/steps.rs"]
 mod generate;
+
+/// Objects are from before or after this.
+const SINCE: &str = "2026-01-01";
+const BEFORE: &str = "2025-06-01T00:00:00Z";
+const AFTER: &str = "2026-06-01T00:00:00Z";
+
+/// What is wrong with an object: its kind and name, the rule and the place.
+type What = (Kind, String, &'static str, String);
+/// And how bad it is.
+type Findings = BTreeMap<What, i64>;
 
 /// One Deployment, what scales it and what budgets it. Its claim takes one writer.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +86,7 @@ impl World {
     fn take(&mut self, step: &Step, policies: &[Policy]) -> bool {
         let facts = self.facts();
         let old = self.stored(step).clone();
-        let new = step.object();
+        let new = dated(step, old.as_ref().map_or(AFTER, created));
         if let Step::Scale(replicas) = step {
             let Some(mut workload) = old else { return false };
             let before =
@@ -91,6 +105,40 @@ impl World {
         allowed
     }
 
+    /// Puts in what a step makes, as if nobody had been asked.
+    fn put(&mut self, step: &Step, created: &str) {
+        match (step, &mut self.workload) {
+            (Step::Scale(replicas), Some(workload)) => workload["spec"]["replicas"] = (*replicas).into(),
+            (Step::Scale(_), None) => {}
+            _ => *self.stored(step) = Some(dated(step, created)),
+        }
+    }
+
+    /// How bad each thing is that is wrong with an object: by kind, name, rule and place.
+    fn findings(&self, policies: &[Policy]) -> Findings {
+        self.all_findings(policies).map(|(what, judged)| (what, judged.finding.severity)).collect()
+    }
+
+    /// The same, of those for which an object would be refused if it came now.
+    fn denials(&self, policies: &[Policy]) -> Findings {
+        // Somebody has scaled it since KEDA was paused; KEDA would scale it back if it came now.
+        let is_set = self.paused().is_none_or(|count| self.replicas() == Some(count));
+        let all = self.all_findings(policies).filter(|(what, judged)| {
+            judged.denies() && !comes_of_growth(judged) && (is_set || what.0 != Kind::ScaledObject)
+        });
+        all.map(|(what, judged)| (what, judged.finding.severity)).collect()
+    }
+
+    fn all_findings(&self, policies: &[Policy]) -> impl Iterator<Item = (What, Judged)> {
+        let facts = self.facts();
+        self.objects().flat_map(move |(kind, object)| {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            let verdict = judge(kind, false, object, None, &facts, policies);
+            let what = move |of: &Judged| (kind, name.to_owned(), of.finding.rule, of.finding.place.clone());
+            verdict.findings.into_iter().map(move |judged| (what(&judged), judged))
+        })
+    }
+
     fn replicas(&self) -> Option<i64> {
         self.workload.as_ref()?["spec"]["replicas"].as_i64()
     }
@@ -100,6 +148,13 @@ impl World {
         let annotation =
             &self.scaled_object.as_ref()?["metadata"]["annotations"]["autoscaling.keda.sh/paused-replicas"];
         annotation.as_str().map(|count| count.parse().unwrap())
+    }
+
+    /// KEDA sets the count at which it was told to pause.
+    fn pause(&mut self) {
+        if let (Some(count), Some(workload)) = (self.paused(), &mut self.workload) {
+            workload["spec"]["replicas"] = count.into();
+        }
     }
 
     /// What the autoscaler may set the workload to, now or later.
@@ -130,6 +185,17 @@ impl World {
     }
 }
 
+/// The object of a step, created at a time.
+fn dated(step: &Step, created: &str) -> Value {
+    let mut object = step.object();
+    object["metadata"]["creationTimestamp"] = created.into();
+    object
+}
+
+fn created(object: &Value) -> &str {
+    object["metadata"]["creationTimestamp"].as_str().unwrap()
+}
+
 fn judge(
     kind: Kind,
     is_scale: bool,
@@ -154,11 +220,14 @@ fn judge(
     engine::judge(&request, policies, facts, Timestamp::UNIX_EPOCH).verdict
 }
 
-fn policies() -> Vec<Policy> {
-    let document = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy",
+fn policies(since: Option<&str>) -> Vec<Policy> {
+    let mut document = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy",
         "metadata": {"name": "production"}, "spec": {"singletons": {"byAnnotation": true}, "rules": {
             "min-replicas": {}, "singleton": {}, "autoscaler-range": {}, "disruption-budget": {},
             "single-writer-volume": {}}}});
+    if let Some(since) = since {
+        document["spec"]["since"] = since.into();
+    }
     load::from_texts(&[("policy".to_owned(), document.to_string())]).unwrap()
 }
 
@@ -173,28 +242,84 @@ proptest! {
 
     #[test]
     fn what_is_allowed_step_by_step_is_allowed_at_once(sequence in proptest::collection::vec(steps(false), 1..12)) {
-        let policies = policies();
+        let policies = policies(None);
         let mut world = World::default();
         for step in &sequence {
             let is_told = world.take(step, &policies) && step.kind() == Kind::ScaledObject;
             for count in world.own_writes(is_told) {
                 prop_assert!(world.may_write(count, &policies), "after {step:?}: its autoscaler writes {count}\n{world:#?}");
             }
-            if let (Some(count), true, Some(workload)) = (world.paused(), is_told, &mut world.workload) {
-                workload["spec"]["replicas"] = count.into();
+            if is_told {
+                world.pause();
             }
-            let facts = world.facts();
-            for (kind, object) in world.objects() {
-                // Somebody has scaled it since KEDA was paused; KEDA would scale it back if it came now.
-                if kind == Kind::ScaledObject && world.paused().is_some_and(|count| world.replicas() != Some(count)) {
-                    continue;
-                }
-                let verdict = judge(kind, false, object, None, &facts, &policies);
-                let denies = verdict.findings.iter().filter(|judged| judged.denies() && !comes_of_growth(judged));
-                let says: Vec<_> =
-                    denies.map(|j| format!("{} {}: {}", j.finding.rule, j.finding.subject, j.finding.says)).collect();
-                prop_assert!(says.is_empty(), "after {step:?}: {says:?}\n{world:#?}");
+            let denials = world.denials(&policies);
+            prop_assert!(denials.is_empty(), "after {step:?}: {denials:?}\n{world:#?}");
+        }
+    }
+
+    #[test]
+    fn what_was_bad_from_the_start_gets_no_worse(
+        start in proptest::collection::vec((steps(false), any::<bool>()), 0..6),
+        sequence in proptest::collection::vec(steps(false), 1..12),
+    ) {
+        let policies = policies(Some(SINCE));
+        let mut world = World::default();
+        for (step, is_old) in &start {
+            world.put(step, if *is_old { BEFORE } else { AFTER });
+        }
+        for step in &sequence {
+            let (before, was) = (world.findings(&policies), world.stored(step).clone());
+            let is_allowed = world.take(step, &policies);
+            if is_allowed && step.kind() == Kind::ScaledObject {
+                world.pause();
+            }
+            let after = world.denials(&policies);
+            for ((kind, name, rule, place), severity) in &after {
+                // Whoever is told of it now: two budgets over one pod are told to whoever makes pods.
+                let was = before.iter().filter(|((.., of, at), _)| (of, at) == (rule, place)).map(|(_, was)| was).max();
+                prop_assert!(was >= Some(severity), "{rule} {kind} {name}: {place}: {severity}, before {step:?} {was:?}\n{world:#?}");
+            }
+            // A scale changes nothing but the count, so it can't put anything else right.
+            let is_edit = is_allowed && !matches!(step, Step::Scale(_)) && *world.stored(step) != was;
+            if let (true, Some(object)) = (is_edit, world.stored(step)) && created(object) == AFTER {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                // A step in the right direction is never refused, however short.
+                let left = after.iter().find(|(what, severity)| {
+                    (what.0, what.1.as_str()) == (step.kind(), name) && before.get(*what) == Some(*severity)
+                });
+                prop_assert!(left.is_none(), "{left:?} is left by {step:?}\n{world:#?}");
             }
         }
     }
+}
+
+/// Takes steps of which the last is refused, after what was there before the policy.
+fn ends_in_a_denial(start: &[Step], sequence: &[Step]) {
+    let policies = policies(None);
+    let mut world = World::default();
+    start.iter().for_each(|step| world.put(step, BEFORE));
+    let (last, first) = sequence.split_last().unwrap();
+    for step in first {
+        assert!(world.take(step, &policies), "{step:?}");
+    }
+    assert!(!world.take(last, &policies), "{last:?}\n{world:#?}");
+}
+
+fn workload(replicas: i64, singleton: bool) -> Step {
+    Step::Workload { replicas, recreate: true, surge: 0, singleton, claim: false, waived: false }
+}
+
+fn scaled_object(paused: Option<i64>) -> Step {
+    Step::ScaledObject { minimum: 2, more: 0, idle: None, paused }
+}
+
+#[test]
+fn a_pause_that_somebody_has_scaled_over_is_no_excuse() {
+    let budget = Step::Budget { which: false, minimum: true, count: "90%".into(), everybody: false };
+    ends_in_a_denial(&[], &[scaled_object(Some(2)), workload(0, false), budget, scaled_object(None)]);
+}
+
+#[test]
+fn what_ceases_to_be_a_singleton_is_not_paused_below_the_minimum() {
+    ends_in_a_denial(&[scaled_object(Some(1)), workload(1, true)], &[workload(1, false)]);
 }

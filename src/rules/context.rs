@@ -93,6 +93,8 @@ pub struct Context<'c> {
     pub manifest: bool,
     /// Whether the object is judged where it lies, by a scan, and not on its way there.
     pub is_stored: bool,
+    /// Whether the object is what the request replaces.
+    pub is_past: bool,
     /// Whether the namespace that the object is was in the policy at hand and no longer would be.
     pub leaves_policy: bool,
     /// Singletons.
@@ -122,6 +124,7 @@ impl<'c> Context<'c> {
             manager: None,
             manifest: false,
             is_stored: false,
+            is_past: false,
             leaves_policy: false,
             singletons,
             facts,
@@ -203,8 +206,9 @@ impl<'c> Context<'c> {
     /// How many pods of a workload run.
     pub fn availability(&self, workload: &Workload) -> Availability {
         let autoscalers = self.autoscalers_of(workload.kind, &workload.name);
-        // Pausing KEDA at a count makes it set that count.
-        let pause = self.autoscaler().filter(|own| own.scales(workload)).and_then(|own| own.pause);
+        // Pausing KEDA at a count makes it set that count, once; somebody may have scaled it since.
+        let own = self.autoscaler().filter(|own| own.scales(workload) && !self.is_past);
+        let pause = own.and_then(|own| own.pause);
         match pause {
             Some(Pause::At(replicas)) => {
                 Availability::of(&Workload { replicas, ..workload.clone() }, &autoscalers)

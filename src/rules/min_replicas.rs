@@ -145,21 +145,25 @@ impl Parameters {
         let Body::Workload(_) = &context.object.body else { return None };
         context.was_annotated()?;
         let autoscalers = context.autoscalers_of(workload.kind, &workload.name);
+        // A pause at 0 switches the workload off, which is fine.
+        let lowest = |a: &Autoscaler| match a.pause {
+            Some(Pause::At(count)) if count > 0 => a.minimum.min(count),
+            _ => a.minimum,
+        };
         let is_fine = |a: &Autoscaler| {
-            a.minimum >= self.minimum
-                || (a.minimum == 0 && a.kind == Kind::ScaledObject && self.allow_scale_to_zero)
+            lowest(a) >= self.minimum
+                || (lowest(a) == 0 && a.kind == Kind::ScaledObject && self.allow_scale_to_zero)
         };
         let autoscaler = autoscalers.iter().find(|a| !is_fine(a))?;
+        let lowest = lowest(autoscaler);
         let name = format!("{} {}", autoscaler.kind, autoscaler.name);
         let mut finding = context.finding(NAME, "metadata.annotations[plimsoll.dev/singleton]");
         finding.place = "no longer a singleton".to_owned();
-        finding.severity = self.minimum - autoscaler.minimum;
-        finding.observed = autoscaler.minimum.to_string();
+        finding.severity = self.minimum - lowest;
+        finding.observed = lowest.to_string();
         finding.required = self.minimum.to_string();
-        finding.says = format!(
-            "is no singleton any more, and {name} lets it go down to {}",
-            replicas(autoscaler.minimum)
-        );
+        finding.says =
+            format!("is no singleton any more, and {name} lets it go down to {}", replicas(lowest));
         finding.needs = self.minimum.to_string();
         finding.remedy = format!("Raise the minimum of {name} to {} first", self.minimum);
         Some(finding)
