@@ -15,6 +15,7 @@ mod list;
 mod live;
 mod pace;
 pub mod policies;
+mod reports;
 mod request;
 #[cfg(test)]
 mod scripted;
@@ -35,6 +36,7 @@ pub use events::{Events, Notice, Reason, Regarding, Reminders};
 pub use inspect::InspectError;
 pub use list::{ListError, Snapshot, identify, resource};
 pub use live::{LiveError, LiveReads};
+pub use reports::ReportError;
 pub use watch::{Observer, WATCHED, WatchError, Watches};
 pub use webhooks::Webhooks;
 

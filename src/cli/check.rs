@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
 use self::fix::Fix;
@@ -34,7 +35,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: String,
     /// The form of the report.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(short, long, value_parser = forms(), default_value = "text")]
     output: Output,
     /// The weakest action that fails the check.
     #[arg(long, value_enum, default_value_t = FailOn::Deny)]
@@ -52,6 +53,13 @@ pub(super) struct Args {
 enum FailOn {
     Deny,
     Warn,
+}
+
+/// All but those that are about objects of a cluster.
+fn forms() -> impl TypedValueParser<Value = Output> {
+    let forms = Output::value_variants().iter().filter(|output| output.api().is_none());
+    let values = PossibleValuesParser::new(forms.filter_map(Output::to_possible_value));
+    values.try_map(|name| Output::from_str(&name, false))
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {

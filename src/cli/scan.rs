@@ -21,7 +21,8 @@ use self::survey::Survey;
 use super::{install_tls_provider, print};
 use crate::cluster::{Cluster, ListError, resource};
 use crate::object::Kind;
-use crate::render::report::{self, Output};
+use crate::render::counted;
+use crate::render::report::{self, Output, policy_report};
 
 /// The kinds that are judged: those that the chart registers. What makes others comes before what it
 /// makes.
@@ -66,6 +67,10 @@ pub(super) struct Args {
     /// What to print.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
+    /// Write the reports of `--output openreports` or `policyreports` into the cluster, and delete those of
+    /// former scans that have nothing more to say. The summary is printed instead.
+    #[arg(long)]
+    write: bool,
     /// The weakest action whose findings make the exit code 1.
     #[arg(long, value_enum, default_value_t = FailOn::Deny)]
     fail_on: FailOn,
@@ -87,6 +92,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
+    let api = args.output.api();
+    anyhow::ensure!(!args.write || api.is_some(), "--write needs --output openreports or policyreports");
+    anyhow::ensure!(!args.write || !args.diff, "--write can't be had with --diff");
     let cluster = Cluster::connect(args.kubeconfig.as_deref()).await?;
     let with_files = async |files: &[PathBuf], installed: bool| {
         let is_read = installed || files.is_empty();
@@ -140,7 +148,18 @@ async fn scan(args: &Args) -> anyhow::Result<ExitCode> {
             diff.fails()
         }
         None => {
-            show(args.output, &report.render(args.output))?;
+            if let (Some(api), true) = (api, args.write) {
+                let (reports, left_out) = policy_report::manifests(&report, api);
+                let deleted = cluster.write_reports(api, namespace, &reports).await?;
+                let what = counted(reports.len(), "report", "reports");
+                print::note(format!("{what} of {} written, {deleted} deleted.", api.version()));
+                if left_out > 0 {
+                    print::note(format!("{left_out} more left out: that many objects are a burden to etcd."));
+                }
+                show(Output::Text, &summary::summary(&report))?;
+            } else {
+                show(args.output, &report.render(args.output))?;
+            }
             if args.output == Output::Text {
                 show(args.output, &summary::summary(&report))?;
             }

@@ -6,6 +6,7 @@
 mod github;
 mod html;
 mod junit;
+pub mod policy_report;
 mod sarif;
 mod text;
 
@@ -37,6 +38,21 @@ pub enum Output {
     Github,
     /// One page for a browser.
     Html,
+    /// Objects of openreports.io/v1alpha1, one for each object that something is found in.
+    Openreports,
+    /// The same of wgpolicyk8s.io/v1alpha2.
+    Policyreports,
+}
+
+impl Output {
+    /// The API that it makes objects of, if it does. They are about objects of a cluster.
+    pub fn api(self) -> Option<policy_report::Api> {
+        match self {
+            Self::Openreports => Some(policy_report::Api::Openreports),
+            Self::Policyreports => Some(policy_report::Api::Policyreports),
+            _ => None,
+        }
+    }
 }
 
 /// What was found.
@@ -180,6 +196,9 @@ pub struct Entry {
     /// Whether a new object like one that is in a cluster already would have it filled in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fills_in: bool,
+    /// The object's uid, if it is in a cluster already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// An object.
@@ -301,6 +320,8 @@ impl Report {
             Output::Junit => junit::render(self),
             Output::Github => github::render(self),
             Output::Html => html::render(self),
+            Output::Openreports => policy_report::render(self, policy_report::Api::Openreports),
+            Output::Policyreports => policy_report::render(self, policy_report::Api::Policyreports),
         }
     }
 
@@ -362,6 +383,7 @@ impl Entry {
             location,
             place: sanitise(&finding.place),
             fills_in: false,
+            uid: None,
         }
     }
 

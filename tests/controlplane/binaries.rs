@@ -77,6 +77,14 @@ const KEDA: Module = Module {
     programs: &[],
 };
 
+const REPORTS: Module = Module {
+    name: "reports",
+    go_mod: include_str!("reports/go.mod"),
+    go_sum: include_str!("reports/go.sum"),
+    ldflags: "",
+    programs: &[],
+};
+
 /// Where the programs of a control plane are.
 #[derive(Clone, Debug)]
 pub(crate) struct Binaries {
@@ -111,15 +119,29 @@ pub(crate) fn helm(progress: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
 
 /// The directory that holds KEDA's CustomResourceDefinitions, one file each.
 pub(crate) fn keda_crds() -> anyhow::Result<PathBuf> {
-    let home = KEDA.write()?;
-    let output = go(&home, &["mod", "download", "-json", "github.com/kedacore/keda/v2"])?;
+    Ok(downloaded(&KEDA, "github.com/kedacore/keda/v2")?.join("config/crd/bases"))
+}
+
+/// The directory that holds the CustomResourceDefinitions of `openreports` or `policyreports`.
+pub(crate) fn report_crds(form: &str) -> anyhow::Result<PathBuf> {
+    Ok(match form {
+        "openreports" => downloaded(&REPORTS, "github.com/openreports/reports-api")?.join("config/crd"),
+        _ => downloaded(&REPORTS, "github.com/kyverno/kyverno")?.join("config/crds/policyreport"),
+    })
+}
+
+/// Where a pinned module is, downloaded if need be.
+fn downloaded(by: &Module, module: &str) -> anyhow::Result<PathBuf> {
+    let home = by.write()?;
+    let output = go(&home, &["mod", "download", "-json", module])?;
     let answer: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("failed to read go's answer")?;
     if let Some(error) = answer.get("Error") {
-        bail!("failed to download KEDA: {error}");
+        bail!("failed to download {module}: {error}");
     }
-    let module = answer.get("Dir").and_then(|dir| dir.as_str()).context("go did not say where KEDA is")?;
-    Ok(Path::new(module).join("config/crd/bases"))
+    let folder =
+        answer.get("Dir").and_then(|dir| dir.as_str()).context("go did not say where a module is")?;
+    Ok(folder.into())
 }
 
 /// `$PLIMSOLL_CACHE`, else `plimsoll` in the user's cache directory.

@@ -213,7 +213,7 @@ fn run_helm(plane: &ControlPlane, args: &[&str]) {
 }
 
 /// A kubeconfig with the token of a service account of the chart's.
-fn account(plane: &ControlPlane, name: &str) -> PathBuf {
+pub(crate) fn account(plane: &ControlPlane, name: &str) -> PathBuf {
     let token = plane.kubectl("admin", &["create", "token", name, "-n", NAMESPACE]).expect_ok("a token");
     let config = json!({
         "apiVersion": "v1",

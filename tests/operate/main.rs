@@ -25,6 +25,7 @@ mod load;
 mod outage;
 mod policies;
 mod restarts;
+mod scan;
 
 use std::path::Path;
 use std::time::Duration;

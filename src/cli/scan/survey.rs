@@ -61,6 +61,7 @@ impl<'s> Survey<'s> {
             self.report.summary.ungoverned += 1;
             return Ok(());
         }
+        let uid = new.object.metadata.uid.as_deref();
         let name = new.object.display_name();
         let resource = Resource { kind: kind.to_string(), namespace: namespace.clone(), name };
         for message in &verdict.notices {
@@ -86,18 +87,19 @@ impl<'s> Survey<'s> {
         for judged in &verdict.findings {
             let next = next.findings.iter().find(|other| is_same(other, judged));
             let fills_in = filled.iter().any(|other| is_same(other, judged));
-            self.add(&stands(judged, next), fills_in);
+            self.add(&stands(judged, next), fills_in, uid);
         }
         // What is told of a stored object only.
         let stored = next.findings.iter().filter(|n| !verdict.findings.iter().any(|j| is_same(j, n)));
-        stored.for_each(|judged| self.add(judged, false));
+        stored.for_each(|judged| self.add(judged, false, uid));
         Ok(())
     }
 
-    fn add(&mut self, judged: &Judged, fills_in: bool) {
+    fn add(&mut self, judged: &Judged, fills_in: bool, uid: Option<&str>) {
         self.report.add(judged, fails(judged, self.fail_on), None);
         if let Some(entry) = self.report.findings.last_mut() {
             entry.fills_in = fills_in;
+            entry.uid = uid.map(str::to_owned);
         }
     }
 }
