@@ -223,6 +223,7 @@ pub struct Metrics {
     live_read_durations: Histogram,
     certificate_expiry: Gauge,
     certificate_reload_errors: Counter,
+    webhooks: Family<KindLabels, Gauge>,
     policies_reloaded: Gauge,
     cache_objects: Family<KindLabels, Gauge>,
     cache_last_event: Family<KindLabels, Gauge>,
@@ -250,6 +251,7 @@ impl Metrics {
             live_read_durations: Histogram::new(READ_BUCKETS),
             certificate_expiry: Gauge::default(),
             certificate_reload_errors: Counter::default(),
+            webhooks: Family::default(),
             policies_reloaded: Gauge::default(),
             cache_objects: Family::default(),
             cache_last_event: Family::default(),
@@ -305,6 +307,11 @@ impl Metrics {
             "When the certificate that is served ends",
             seconds(),
             self.certificate_expiry.clone(),
+        );
+        r.register(
+            "webhooks",
+            "Webhooks in the configurations by which the API server calls",
+            self.webhooks.clone(),
         );
         r.register(
             "certificate_reload_errors",
@@ -383,6 +390,11 @@ impl Metrics {
     /// When the served certificate ends, in Unix seconds.
     pub fn certificate_expires(&self, unix_seconds: i64) {
         self.certificate_expiry.set(unix_seconds);
+    }
+
+    /// How many webhooks the configurations of a kind have.
+    pub fn webhooks(&self, kind: &'static str, count: usize) {
+        self.webhooks.get_or_create(&KindLabels { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A new certificate could not be taken up.
@@ -503,6 +515,7 @@ mod tests {
         metrics.live_read(LiveRead::Answered, Some(0.002));
         metrics.live_read(LiveRead::Shared, None);
         metrics.certificate_expires(1_900_000_000);
+        metrics.webhooks("ValidatingWebhookConfiguration", 2);
         metrics.policies_reloaded(true);
         metrics.cache_objects("Deployment", 3);
         metrics.cache_event("Deployment", 5);
@@ -522,6 +535,7 @@ mod tests {
             "plimsoll_live_read_duration_seconds_count 1",
             "plimsoll_certificate_expiry_timestamp_seconds 1900000000",
             "plimsoll_certificate_reload_errors_total 0",
+            r#"plimsoll_webhooks{kind="ValidatingWebhookConfiguration"} 2"#,
             "plimsoll_policy_last_reload_successful 1",
             r#"plimsoll_cache_objects{kind="Deployment"} 3"#,
             r#"plimsoll_cache_last_event_timestamp_seconds{kind="Deployment"} 5"#,

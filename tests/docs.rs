@@ -135,6 +135,7 @@ fn metrics_served() -> BTreeSet<String> {
     metrics.cache_event("Deployment", 1);
     metrics.event(EventOutcome::Written);
     metrics.shed(Shed::Deadline);
+    metrics.webhooks("ValidatingWebhookConfiguration", 1);
     metrics.waivers(&[Listed {
         subject: Subject { kind: Kind::Deployment, namespace: "shop".to_owned(), name: "web".to_owned() },
         rule: "min-replicas".to_owned(),

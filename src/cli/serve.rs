@@ -142,7 +142,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
             let secret = SharedSecret::new(cluster, &namespace, &format!("{name}-certificate"));
             Shared::new(secret, names, health.notice("certificate secret"))
         });
-        let served = Served { certificate: certificate.clone(), condition, shared };
+        let (certificate, metrics) = (certificate.clone(), Arc::clone(&metrics));
+        let served = Served { certificate, condition, shared, metrics };
         let election =
             Election::start(cluster, &namespace, name, format!("{instance}-{}", std::process::id()));
         background.spawn(

@@ -79,3 +79,18 @@ fn a_store_that_stands_still_stops_nobody_for_longer() {
         assert!(replica.process.ended().is_none());
     }
 }
+
+#[test]
+fn a_configuration_that_is_deleted_is_an_alarm() {
+    let installation = installation();
+    let namespace = installation.production("unregistered");
+    let webhooks =
+        |replica: &Replica| metric(replica, r#"plimsoll_webhooks{kind="ValidatingWebhookConfiguration"}"#);
+    let delete = ["delete", "validatingwebhookconfiguration", "plimsoll"];
+    installation.plane.kubectl("admin", &delete).expect_ok("whoever may, may");
+    wait_until("every replica to know", SOON, || installation.replicas.iter().all(|r| webhooks(r) == 0.0));
+    wait_until("the gate to be open", SOON, || installation.create_one(&namespace).status_ok);
+    installation.helm(&["upgrade", "plimsoll"]);
+    wait_until("every replica to know", SOON, || installation.replicas.iter().all(|r| webhooks(r) > 0.0));
+    installation.wait_until_governed(&namespace);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -13,7 +13,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use tracing::{error, warn};
 
 use crate::cluster::secret::{Material, SharedSecret};
-use crate::cluster::webhooks::{Identity, Registration, Trust};
+use crate::cluster::webhooks::{Identity, Registration, Role, Trust};
+use crate::metrics::Metrics;
 use crate::server::{Certificate, Condition};
 
 /// The certificate as the webhook configurations see it.
@@ -22,6 +23,7 @@ pub(super) struct Served {
     pub(super) condition: Condition,
     /// What replicas share; `None` if the certificate is in files, which are somebody else's.
     pub(super) shared: Option<Shared>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// A certificate that replicas share.
@@ -100,6 +102,11 @@ impl Identity for Served {
         endpoints: &'a BTreeSet<String>,
         registrations: &'a [Registration],
     ) -> BoxFuture<'a, bool> {
+        // Whoever deletes them opens the gate, and no webhook is asked about that.
+        for role in Role::ALL {
+            let own = registrations.iter().filter(|registration| registration.role == role);
+            self.metrics.webhooks(role.as_str(), own.map(|registration| registration.webhooks.len()).sum());
+        }
         Box::pin(async move {
             match &self.shared {
                 Some(shared) => shared.sync(&self.certificate, endpoints, registrations).await,
