@@ -19,7 +19,7 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 
 /// An AdmissionReview with a request.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an AdmissionReview")]
 struct Review<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     api_version: Text<'a>,

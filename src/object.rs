@@ -339,7 +339,13 @@ fn read_text<'a, T: Deserialize<'a>>(text: &'a str, at: &str) -> Result<T, ReadE
         let error = error.into_inner();
         let (text, place) =
             (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
-        ReadError { path, problem: text.strip_suffix(&place).unwrap_or(&text).to_owned() }
+        let problem = text.strip_suffix(&place).unwrap_or(&text);
+        // Nor do the names of this program's types say anything to anybody.
+        let problem = match problem.split_once("expected struct ") {
+            Some((found, _)) => format!("{found}expected an object"),
+            None => problem.to_owned(),
+        };
+        ReadError { path, problem }
     })
 }
 
