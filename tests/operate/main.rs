@@ -19,6 +19,7 @@ mod systems;
 
 mod account;
 mod certificates;
+mod doctor;
 mod faults;
 mod installation;
 mod load;

@@ -27,6 +27,12 @@ fn workload(kind: &str, name: &str, replicas: u32) -> Value {
     })
 }
 
+fn daemon_set(name: &str) -> Value {
+    let mut object = workload("DaemonSet", name, 0);
+    object["spec"].as_object_mut().expect("a spec").remove("replicas");
+    object
+}
+
 fn cron_job(name: &str, schedule: &str) -> Value {
     let waiver = "{owner: team@example.com, reason: a test that can't wait, expires: LATER}";
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
@@ -117,7 +123,12 @@ fn without_any_replica_the_cluster_goes_on_and_the_gate_can_be_opened() {
     let mut table = Table { installation: &installation, namespace: &namespace, rows: String::new() };
     table.apply("`kubectl apply` of a Deployment", &workload("Deployment", "new", 2));
     table.apply("`kubectl apply` of a StatefulSet", &workload("StatefulSet", "new", 2));
+    table.apply("`kubectl apply` of a DaemonSet", &daemon_set("new"));
     table.apply("`kubectl apply` of a CronJob", &cron_job("new", "@daily"));
+    let job = ["create", "job", "new", "--image=x"];
+    table.kubectl("`kubectl create job`", &job, "");
+    let job = ["create", "job", "from-cron-job", "--from=cronjob/tick"];
+    table.kubectl("`kubectl create job --from=cronjob/…`", &job, "");
     table.apply("`kubectl apply` of a HorizontalPodAutoscaler", &scaled);
     let budget = json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
@@ -125,10 +136,21 @@ fn without_any_replica_the_cluster_goes_on_and_the_gate_can_be_opened() {
     });
     table.apply("`kubectl apply` of a PodDisruptionBudget", &budget);
     table.kubectl("`kubectl scale`", &["scale", "deployment", "web", "--replicas=3"], "");
+    let waiver = r#"{"metadata": {"annotations": {"waiver.plimsoll.dev/probes": "{}"}}}"#;
+    let through_status = ["patch", "deployment", "web", "--subresource=status", "-p", waiver];
+    table.kubectl("a waiver written through `/status`", &through_status, "");
+    let status =
+        ["patch", "deployment", "web", "--subresource=status", "-p", r#"{"status": {"collisionCount": 0}}"#];
+    table.kubectl("any other write of `/status`", &status, "");
     table.kubectl("`kubectl rollout restart`", &["rollout", "restart", "deployment/web"], "");
     table.kubectl("`kubectl label` of a Deployment", &["label", "deployment", "web", "a=b"], "");
     let relabel = ["label", "namespace", &namespace, "environment=staging", "--overwrite"];
     table.kubectl("`kubectl label` of a Namespace", &relabel, "");
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    });
+    table.apply("`kubectl apply` of a PersistentVolumeClaim", &claim);
     let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}});
     table.apply("`kubectl apply` of a ConfigMap, Secret or Service", &settings);
     let policy = json!({
