@@ -18,16 +18,16 @@ const AUTOSCALED: Duration = Duration::from_secs(60);
 /// A disruption budget's fields, how many pods it selects in all, and by which selector.
 type Budget = (Value, i64, Value);
 
-fn apply(stage: &Stage, namespace: &str, documents: &[Value]) -> Run {
+pub(crate) fn apply(stage: &Stage, namespace: &str, documents: &[Value]) -> Run {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": documents});
     stage.plane.kubectl_stdin("alice", &["apply", "-n", namespace, "-f", "-"], &list.to_string())
 }
 
-fn workload(name: &str, replicas: Option<i64>) -> Value {
+pub(crate) fn workload(name: &str, replicas: Option<i64>) -> Value {
     serde_json::from_str(&deployment(name, replicas, "nginx:1")).unwrap()
 }
 
-fn autoscaler(name: &str, min: i64, max: i64) -> Value {
+pub(crate) fn autoscaler(name: &str, min: i64, max: i64) -> Value {
     json!({
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -40,13 +40,13 @@ fn autoscaler(name: &str, min: i64, max: i64) -> Value {
     })
 }
 
-fn budget(name: &str, terms: &Value, selector: &Value) -> Value {
+pub(crate) fn budget(name: &str, terms: &Value, selector: &Value) -> Value {
     let mut spec = terms.clone();
     spec["selector"] = selector.clone();
     json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name}, "spec": spec})
 }
 
-fn waive(mut object: Value, rule: &str) -> Value {
+pub(crate) fn waive(mut object: Value, rule: &str) -> Value {
     let end = jiff::Timestamp::now().checked_add(jiff::Span::new().hours(24 * 30)).unwrap();
     let waiver = format!("{{owner: a@example.com, reason: internal tool only, expires: {end}}}");
     object["metadata"]["annotations"][format!("waiver.plimsoll.dev/{rule}")] = waiver.into();
@@ -258,9 +258,29 @@ fn an_autoscaler_and_its_workload_in_either_order() {
     for file in &files {
         apply(stage, &namespace, file).expect_ok("the autoscaler sets the floor");
     }
-    for (name, count) in [("first", 3), ("second", 3), ("explicit", 2), ("waived", 1)] {
+    let reaches = |name: &str, count: i64| {
         wait_until(&format!("{name} at {count}"), AUTOSCALED, || replicas(stage, &namespace, name) == count);
+    };
+    for (name, count) in [("first", 3), ("second", 3), ("explicit", 2), ("waived", 1)] {
+        reaches(name, count);
     }
+    // Without metrics the controller still moves what lies outside of its range: up, and down again.
+    let patch = |name: &str, spec: Value| {
+        let (hpa, spec) = (format!("hpa/{name}"), json!({"spec": spec}).to_string());
+        let args = ["patch", &hpa, "--type=merge", "-n", &namespace, "-p", &spec];
+        stage.plane.kubectl("alice", &args).expect_ok("a range that keeps the minimum");
+    };
+    for (name, minimum, maximum) in [("first", 5, 6), ("first", 2, 4), ("explicit", 6, 9), ("explicit", 2, 2)]
+    {
+        patch(name, json!({"minReplicas": minimum, "maxReplicas": maximum}));
+        let count = if minimum > 4 { minimum } else { maximum };
+        reaches(name, count);
+    }
+    let list = stage.plane.kubectl("admin", &["get", "events", "-n", &namespace, "-o", "json"]).json();
+    let events = list["items"].as_array().unwrap();
+    let of = |reason: &str| events.iter().filter(|event| event["reason"] == reason).count();
+    assert!(of("SuccessfulRescale") >= 4, "{events:#?}");
+    assert_eq!(of("FailedRescale"), 0, "{events:#?}");
 }
 
 #[test]
@@ -295,6 +315,45 @@ fn an_autoscaler_over_a_singleton_is_refused_and_told() {
     let annotation = ["annotate", "deployment", "other", "plimsoll.dev/singleton-", "-n", &namespace];
     let message = stage.plane.kubectl("alice", &annotation).expect_refused("one replica is no longer enough");
     assert!(message.contains("min-replicas: Deployment"), "{message}");
+}
+
+#[test]
+fn keda_may_come_later() {
+    // The stage starts Plimsoll before there is anything of KEDA's.
+    let stage = stage();
+    let namespace = stage.production("keda-later");
+    let scaled = |minimum: i64| {
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"name": "web"}, "minReplicaCount": minimum, "maxReplicaCount": 5,
+                "triggers": [{"type": "cron", "metadata": {}}],
+            },
+        })
+    };
+    apply(stage, &namespace, &[scaled(2)]).expect_ok("a ScaledObject");
+    let known = || {
+        let metrics = stage.plimsoll.get("/metrics").unwrap_or_default();
+        let line = metrics.lines().find(|l| l.starts_with(r#"plimsoll_cache_objects{kind="ScaledObject"}"#));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or_default()
+    };
+    wait_until("the watch of ScaledObjects to deliver", SOON, || known() > 0);
+    apply(stage, &namespace, &[workload("web", Some(1))]).expect_ok("the ScaledObject sets the floor");
+    let scale = |count: &str| {
+        let replicas = format!("--replicas={count}");
+        stage.plane.kubectl("alice", &["scale", "deployment", "web", &replicas, "-n", &namespace])
+    };
+    scale("3").expect_ok("within the range");
+    let run = scale("1");
+    assert!(run.stderr.contains("ScaledObject web keeps at least 2"), "{run}");
+    run.expect_ok("KEDA scales back up");
+    let message = apply(
+        stage,
+        &namespace,
+        &[budget("web", &json!({"minAvailable": 2}), &json!({"matchLabels": {"app": "web"}}))],
+    )
+    .expect_refused("at its minimum none may go");
+    assert!(message.contains("allows no disruption of 2 pods"), "{message}");
 }
 
 /// The HPA that KEDA makes of a ScaledObject.

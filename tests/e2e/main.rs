@@ -16,6 +16,7 @@ mod controlplane;
 mod agree;
 mod audit;
 mod availability;
+mod concurrency;
 mod doctor;
 mod existing;
 mod hardening;
@@ -53,11 +54,13 @@ fn stage() -> &'static Stage {
     static STAGE: OnceLock<Stage> = OnceLock::new();
     STAGE.get_or_init(|| {
         let plane = ControlPlane::shared();
-        plane.install_keda().expect("KEDA's CRDs");
         let program = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let args = [&["--policies"][..], &POLICIES].concat();
         let plimsoll = Plimsoll::start(plane, program, &args).expect("Plimsoll starts");
         plimsoll.register(plane, &["webhook.pods=true"], &say).expect("the apiserver calls Plimsoll");
+        // Its watch has to start when they come.
+        assert!(!plane.kubectl("admin", &["get", "crd", "scaledobjects.keda.sh"]).status_ok, "no KEDA yet");
+        plane.install_keda().expect("KEDA's CRDs");
         Stage { plane, plimsoll }
     })
 }

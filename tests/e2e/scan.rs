@@ -32,7 +32,7 @@ fn plimsoll(stage: &Stage, user: &str, args: &[&str]) -> (i32, Run) {
     run_plimsoll(stage.plane, user, args)
 }
 
-fn scan(stage: &Stage, namespace: &str, args: &[&str]) -> (i32, Value) {
+pub(crate) fn scan(stage: &Stage, namespace: &str, args: &[&str]) -> (i32, Value) {
     let all = [&["scan", "-n", namespace, "--output", "json"], args].concat();
     let (code, run) = plimsoll(stage, "admin", &all);
     let report = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run}"));
@@ -46,7 +46,7 @@ fn word(finding: &Value) -> &str {
 }
 
 /// `rule Kind/name`
-fn about(finding: &Value) -> String {
+pub(crate) fn about(finding: &Value) -> String {
     let (rule, of) = (finding["rule"].as_str().unwrap(), &finding["resource"]);
     format!("{rule} {}/{}", of["kind"].as_str().unwrap(), of["name"].as_str().unwrap())
 }
