@@ -13,8 +13,12 @@ const POLICY: &str =
 
 /// A page.
 pub(crate) struct Page<'p> {
-    /// Its heading.
+    /// What a browser's tab says, behind Plimsoll's name.
     pub(crate) title: &'p str,
+    /// Its heading.
+    pub(crate) heading: &'p str,
+    /// Style sheet of its own, beside that of all pages.
+    pub(crate) style: &'p str,
     /// What stands below the heading.
     pub(crate) lead: Markup,
     /// What it says.
@@ -34,7 +38,7 @@ impl Page<'_> {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     title { "Plimsoll: " (self.title) }
-                    style { (PreEscaped(STYLE)) }
+                    style { (PreEscaped(STYLE)) (PreEscaped(self.style)) }
                 }
                 body {
                     header {
@@ -42,7 +46,7 @@ impl Page<'_> {
                             circle cx="20" cy="20" r="13" fill="none" stroke="currentColor" stroke-width="3.5" {}
                             line x1="1" x2="39" y1="20" y2="20" stroke="currentColor" stroke-width="3.5" {}
                         }
-                        div { h1 { (self.title) } p.lead { (self.lead) } }
+                        div { h1 { (self.heading) } p.lead { (self.lead) } }
                     }
                     main { (self.body) }
                     footer { (self.foot) }

@@ -1,20 +1,17 @@
-//! A report as one page of HTML: no script, nothing from the network. `maud` escapes whatever is put
-//! in, so an object's name can't become markup; the page also forbids scripts to the browser.
+//! A report as one page of HTML.
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::chart::{self, Timeline};
 use crate::audit::Record;
 use crate::audit::report::{Report, Standing, WaiverUse};
 use crate::audit::summary::{Counts, Row, Sums, object};
+use crate::render::html::Page;
 use crate::render::sanitise;
 
 const STYLE: &str = include_str!("report.css");
-/// What keeps a browser from running or loading anything, should escaping ever fail.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 /// How many lines a table of offenders has.
 const TOP: usize = 8;
 /// How many waivers are listed.
@@ -39,59 +36,22 @@ pub struct Source {
 #[must_use]
 pub fn html(report: &Report, source: &Source) -> String {
     let totals = &report.users.total;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "Plimsoll: audit report" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                (head(report, source))
-                main {
-                    (tiles(report, totals))
-                    (timeline(report))
-                    (offenders(report))
-                    (waivers(report, source.now))
-                    (newest(report))
-                }
-                (foot(source))
-            }
+    let lead = html! {
+        @match report.period {
+            Some((first, last)) => { (long(first)) " to " (long(last)) ", UTC" },
+            None => "No records",
         }
+        @for filter in &source.filters { " " code { (sanitise(filter)) } }
     };
-    page.into_string()
-}
-
-fn head(report: &Report, source: &Source) -> Markup {
-    html! {
-        header {
-            (mark())
-            div {
-                h1 { "Admission audit" }
-                p.period {
-                    @match report.period {
-                        Some((first, last)) => { (long(first)) " to " (long(last)) ", UTC" },
-                        None => "No records",
-                    }
-                    @for filter in &source.filters { " " code { (sanitise(filter)) } }
-                }
-            }
-        }
-    }
-}
-
-/// The load line.
-fn mark() -> Markup {
-    html! {
-        svg.mark viewBox="0 0 40 40" aria-hidden="true" {
-            circle cx="20" cy="20" r="13" fill="none" stroke="currentColor" stroke-width="3.5" {}
-            line x1="1" x2="39" y1="20" y2="20" stroke="currentColor" stroke-width="3.5" {}
-        }
-    }
+    let body = html! {
+        (tiles(report, totals))
+        (timeline(report))
+        (offenders(report))
+        (waivers(report, source.now))
+        (newest(report))
+    };
+    let (title, heading) = ("audit report", "Admission audit");
+    Page { title, heading, style: STYLE, lead, body, foot: foot(source) }.render()
 }
 
 fn tiles(report: &Report, totals: &Counts) -> Markup {
@@ -315,25 +275,23 @@ fn denial(record: &Record) -> Markup {
 
 fn foot(source: &Source) -> Markup {
     html! {
-        footer {
-            p {
-                "From " (number(usize::try_from(source.records).unwrap_or(usize::MAX), "record", "records")) " in "
-                @for (index, file) in source.files.iter().enumerate() {
-                    @if index > 0 { ", " }
-                    code { (sanitise(file)) }
-                }
-                ". "
-                @match source.broken {
-                    0 => "Every line could be read.",
-                    1 => strong { "1 line could not be read." },
-                    broken => strong { (grouped(broken)) " lines could not be read." },
-                }
+        p {
+            "From " (number(usize::try_from(source.records).unwrap_or(usize::MAX), "record", "records")) " in "
+            @for (index, file) in source.files.iter().enumerate() {
+                @if index > 0 { ", " }
+                code { (sanitise(file)) }
             }
-            p {
-                "Made by Plimsoll " (env!("CARGO_PKG_VERSION")) " on " (long(source.now))
-                " UTC. A denial is answered only after its record was written, so what a user was refused is in the log. "
-                "A decision is not a change: what was let in may still have failed elsewhere."
+            ". "
+            @match source.broken {
+                0 => "Every line could be read.",
+                1 => strong { "1 line could not be read." },
+                broken => strong { (grouped(broken)) " lines could not be read." },
             }
+        }
+        p {
+            "Made by Plimsoll " (env!("CARGO_PKG_VERSION")) " on " (long(source.now))
+            " UTC. A denial is answered only after its record was written, so what a user was refused is in the log. "
+            "A decision is not a change: what was let in may still have failed elsewhere."
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn render(report: &Report) -> String {
             "Made by Plimsoll " (report.version) "."
         }
     };
-    Page { title, lead, body, foot }.render()
+    Page { title, heading: title, style: "", lead, body, foot }.render()
 }
 
 fn tiles(report: &Report) -> Markup {
