@@ -85,6 +85,18 @@ const REPORTS: Module = Module {
     programs: &[],
 };
 
+const KUBE_SCORE: Module = Module {
+    name: "kube-score",
+    go_mod: include_str!("kube-score/go.mod"),
+    go_sum: include_str!("kube-score/go.sum"),
+    ldflags: "-s -w",
+    programs: &[Program {
+        name: "kube-score",
+        package: "github.com/zegl/kube-score/cmd/kube-score",
+        seconds: 30,
+    }],
+};
+
 /// Where the programs of a control plane are.
 #[derive(Clone, Debug)]
 pub(crate) struct Binaries {
@@ -115,6 +127,11 @@ impl Binaries {
 /// The pinned `helm`, built on first use like the control plane.
 pub(crate) fn helm(progress: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
     ensure(&HELM, "helm", progress)
+}
+
+/// The pinned `kube-score`, for a benchmark.
+pub(crate) fn kube_score(progress: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
+    ensure(&KUBE_SCORE, "kube-score", progress)
 }
 
 /// The directory that holds KEDA's CustomResourceDefinitions, one file each.

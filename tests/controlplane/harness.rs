@@ -34,7 +34,7 @@ use serde_json::json;
 
 use self::credentials::Credentials;
 pub(crate) use self::{
-    binaries::{Binaries, cache_dir, helm, keda_crds, report_crds},
+    binaries::{Binaries, cache_dir, helm, keda_crds, kube_score, report_crds},
     kubectl::{Run, wait_until},
     plimsoll::{Plimsoll, http_get},
     process::{NO_PROXY, Supervised, free_port, say},
