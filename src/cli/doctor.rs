@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use self::webhook::Configuration;
 use super::{install_tls_provider, print};
-use crate::cluster::Cluster;
+use crate::cluster::policies::PATH;
 use crate::cluster::webhooks::{Role, SELECTOR, Webhooks};
+use crate::cluster::{Cluster, InspectError};
 use crate::policy::{Policy, load};
 use crate::render::counted;
 use crate::render::sanitise;
@@ -202,9 +203,10 @@ async fn policies(
         ("the shipped ones", load::embedded())
     };
     match loaded {
-        Ok(policies) => {
+        Ok(mut policies) => {
             let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
             checks.ok(about, format!("{from}: {}", names.join(", ")));
+            installed(checks, cluster, &mut policies).await;
             Ok(Some(policies))
         }
         Err(error) => {
@@ -212,6 +214,35 @@ async fn policies(
             checks.problem(about, format!("{from}, wrong: {error}"), advice);
             Ok(None)
         }
+    }
+}
+
+/// Adds the cluster's own policies; one that is right replaces its namesake.
+async fn installed(checks: &mut Checks, cluster: &Cluster, policies: &mut Vec<Policy>) {
+    let about = "InvariantPolicies";
+    let objects = match cluster.inspect(PATH, None).await {
+        Ok(objects) => objects,
+        Err(InspectError::Unknown(_)) => return,
+        Err(error) => return checks.warning(about, error.to_string(), "Give doctor the right to list them"),
+    };
+    let mut names = Vec::new();
+    for object in &objects {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        match load::resource(object) {
+            Ok(policy) => {
+                names.push(name);
+                policies.retain(|other| other.name != policy.name);
+                policies.push(policy);
+            }
+            Err(faults) => checks.problem(
+                &format!("InvariantPolicy {name}"),
+                format!("not in force: {}", faults.join("; ")),
+                "It came in while Plimsoll wasn't asked. Mend it: until then its last good version holds, if there was one",
+            ),
+        }
+    }
+    if !names.is_empty() {
+        checks.ok(about, format!("in force beside them: {}", names.join(", ")));
     }
 }
 

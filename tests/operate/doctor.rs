@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use plimsoll::manifest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::controlplane::{Run, helm, say};
 use crate::installation::{CHART, Installation, NAMESPACE, account};
@@ -35,6 +35,21 @@ fn helm_test_passes_on_a_sound_installation_and_fails_on_one_that_nobody_answers
     let sound = helm_test(&installation);
     say(&sound.stdout);
     sound.expect_ok("a sound installation");
+
+    // The API server itself takes what only Plimsoll knows to be wrong, when that isn't asked.
+    let wrong = json!({
+        "apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy", "metadata": {"name": "wrong"},
+        "spec": {"match": {"namespaces": ["shop"]}, "rules": {"min-replica": {}}},
+    });
+    let delete = ["delete", "validatingwebhookconfiguration", "plimsoll"];
+    installation.plane.kubectl("admin", &delete).expect_ok("the gate is open");
+    installation.plane.apply_manifest(&wrong.to_string()).expect_ok("nobody is asked");
+    installation.helm(&["upgrade", "plimsoll"]);
+    installation.wait_until_called();
+    let misled = helm_test(&installation);
+    installation.plane.kubectl("admin", &["delete", "invpol", "wrong"]).expect_ok("it was a test's");
+    assert!(!misled.status_ok && misled.stdout.contains(r#"did you mean "min-replicas""#), "{misled}");
+
     for index in 0..installation.replicas.len() {
         installation.set_endpoint(index, false);
     }
