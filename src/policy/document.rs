@@ -55,9 +55,11 @@ pub struct Spec {
     pub matching: Match,
     /// The ceiling of every rule's action.
     #[serde(default)]
+    #[schemars(extend("default" = "Deny"))]
     pub action: PolicyAction,
     /// What an UPDATE of what was already so meets.
     #[serde(default, deserialize_with = "nullable")]
+    #[schemars(extend("default" = "Ratchet"))]
     pub on_update: OnUpdate,
     /// Only objects created before it are ratcheted: a date or an instant, RFC 3339.
     #[serde(default)]
@@ -236,14 +238,19 @@ pub enum WorkloadKind {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Waivers {
     /// Which rules may be waived.
+    #[schemars(extend("default" = "All"))]
     pub allow: Allow,
     /// What a waiver must say.
+    #[schemars(extend("default" = ["owner", "reason", "expires"]))]
     pub require: Vec<RequiredField>,
     /// How long it may last from now.
+    #[schemars(extend("default" = "90d"))]
     pub max_duration: PolicyDuration,
     /// How long before its end every request warns.
+    #[schemars(extend("default" = "14d"))]
     pub expiry_warning: PolicyDuration,
     /// How long after its end unrelated changes only warn.
+    #[schemars(extend("default" = "7d"))]
     pub grace: PolicyDuration,
     /// Whether who writes one needs the verb `waive` on `invariants.plimsoll.dev`.
     pub authorize: bool,

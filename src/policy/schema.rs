@@ -89,6 +89,28 @@ fn entry(meta: &Meta) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::document::{OnUpdate, PolicyAction, Waivers};
+
+    #[test]
+    fn the_defaults_it_tells_are_those_that_count() {
+        let schema = policy();
+        let spec = schema.pointer("/properties/spec/properties").unwrap();
+        let told = |fields: &Value| {
+            let fields = fields.as_object().unwrap().iter();
+            fields.filter_map(|(name, field)| Some((name.clone(), field.get("default")?.clone()))).collect()
+        };
+        let waivers: Value = Value::Object(told(&spec["waivers"]["properties"]));
+        assert_eq!(waivers.as_object().unwrap().len(), 6, "all but the grants: {waivers}");
+        let read: Waivers = serde_json::from_value(waivers).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", Waivers::default()));
+        let spec: Value = Value::Object(told(spec));
+        let read = |field: &str| spec[field].as_str().unwrap().to_owned();
+        let (action, on_update) = (PolicyAction::default(), OnUpdate::default());
+        assert_eq!(
+            (read("action"), read("onUpdate")),
+            (action.0.as_str().to_owned(), format!("{on_update:?}"))
+        );
+    }
 
     /// A parameter whose type is not its default's would make editors refuse what `configure` takes.
     #[test]
