@@ -2,10 +2,12 @@
 #
 #   docker build --tag plimsoll:0.1.0 .
 FROM rust:1.95-bookworm AS build
+# Cargo features beside the usual ones: otlp.
+ARG FEATURES=""
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin plimsoll && cp target/release/plimsoll /plimsoll
+    cargo build --release --locked --bin plimsoll --features "$FEATURES" && cp target/release/plimsoll /plimsoll
 
 # Debian's C library, as in the stage above, without a shell. It runs on a read-only root filesystem.
 FROM gcr.io/distroless/cc-debian12:nonroot

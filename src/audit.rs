@@ -23,6 +23,7 @@ mod state;
 pub mod summary;
 mod writer;
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -53,6 +54,12 @@ use self::writer::{Entry, Message, Writer};
 /// How long closing waits for standard output's copies once the authoritative log is complete.
 const LAST_COPIES: Duration = Duration::from_millis(250);
 
+/// Hears of every record that is to be in the log, before it is. It neither waits nor fails.
+pub trait Tap: fmt::Debug + Send + Sync {
+    /// One record and its line, without the line's end.
+    fn hear(&self, record: &Record, line: &str);
+}
+
 /// Where the log goes and what goes into it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -66,6 +73,8 @@ pub struct Settings {
     pub copy_to_stdout: bool,
     /// How many bytes may wait to be written before `write` waits itself.
     pub queue_bytes: usize,
+    /// Who else hears of the records.
+    pub tap: Option<Arc<dyn Tap>>,
     /// How often to look whether the path still names the file that is open.
     pub check_every: Duration,
 }
@@ -78,6 +87,7 @@ impl Default for Settings {
             rotation: Rotation::default(),
             copy_to_stdout: true,
             queue_bytes: 8 * 1024 * 1024,
+            tap: None,
             check_every: Duration::from_secs(1),
         }
     }
@@ -120,6 +130,7 @@ pub enum AuditError {
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     level: Level,
+    tap: Option<Arc<dyn Tap>>,
     queue: UnboundedSender<Message>,
     /// One permit for each byte that may wait.
     room: Arc<Semaphore>,
@@ -135,6 +146,7 @@ impl AuditLog {
         let (queue, messages) = mpsc::unbounded_channel();
         let log = Self {
             level: settings.level,
+            tap: settings.tap,
             queue,
             room: Arc::new(Semaphore::new(settings.queue_bytes.clamp(MAX_LINE, Semaphore::MAX_PERMITS))),
             shared: Arc::clone(&shared),
@@ -172,6 +184,9 @@ impl AuditLog {
             return Ok(());
         }
         let line = record.to_line();
+        if let (Some(tap), Ok(line)) = (&self.tap, str::from_utf8(&line)) {
+            tap.hear(record, line.trim_end());
+        }
         let size = u32::try_from(line.len()).unwrap_or(u32::MAX);
         // Awaiting alone may yield though there is room: tokio makes busy tasks yield now and then.
         let room = match Arc::clone(&self.room).try_acquire_many_owned(size) {

@@ -28,6 +28,11 @@ pub mod manifest;
 pub mod metrics;
 pub mod object;
 pub mod offline;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+#[cfg(not(feature = "otlp"))]
+#[path = "otlp/absent.rs"]
+pub mod otlp;
 pub mod policy;
 pub mod render;
 pub mod review;

@@ -105,6 +105,46 @@ impl EventOutcome {
     }
 }
 
+/// What is exported to a collector.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signal {
+    /// Audit records.
+    Logs,
+    /// Spans of requests.
+    Traces,
+}
+
+impl Signal {
+    /// What OpenTelemetry calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Traces => "traces",
+        }
+    }
+}
+
+/// What became of what was to be exported.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exported {
+    /// Too many others waited.
+    Dropped,
+    /// The collector didn't take it.
+    Failed,
+    /// The collector has it.
+    Sent,
+}
+
+impl Exported {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+            Self::Sent => "sent",
+        }
+    }
+}
+
 /// What became of a verdict that the cluster was asked about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Confirmation {
@@ -161,6 +201,12 @@ struct AdmissionLabels {
     kind: &'static str,
     decision: &'static str,
     dry_run: bool,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ExportLabels {
+    signal: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -232,6 +278,7 @@ pub struct Metrics {
     emergency_waivers: Family<WaivedLabels, Gauge>,
     audit_write_errors: Counter,
     events: Family<EventLabels, Counter>,
+    exported: Family<ExportLabels, Counter>,
     handshake_failures: Counter,
     shed: Family<ShedLabels, Counter>,
     panics: Counter,
@@ -260,6 +307,7 @@ impl Metrics {
             emergency_waivers: Family::default(),
             audit_write_errors: Counter::default(),
             events: Family::default(),
+            exported: Family::default(),
             handshake_failures: Counter::default(),
             shed: Family::default(),
             panics: Counter::default(),
@@ -342,6 +390,7 @@ impl Metrics {
         let audit = self.audit_write_errors.clone();
         r.register("audit_write_errors", "Audit records that could not be written", audit);
         r.register("events", "Kubernetes Events by what became of them", self.events.clone());
+        r.register("exported", "Audit records and spans for a collector", self.exported.clone());
         r.register("handshake_failures", "TLS handshakes that failed", self.handshake_failures.clone());
         r.register("requests_shed", "Requests and connections turned away unjudged", self.shed.clone());
         r.register("panics", "Requests answered with an error because of a bug", self.panics.clone());
@@ -452,6 +501,12 @@ impl Metrics {
     /// What became of a Kubernetes Event.
     pub fn event(&self, outcome: EventOutcome) {
         self.events.get_or_create(&EventLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// What became of so many things for a collector.
+    pub fn exported(&self, signal: Signal, outcome: Exported, count: u64) {
+        let labels = ExportLabels { signal: signal.as_str(), outcome: outcome.as_str() };
+        self.exported.get_or_create(&labels).inc_by(count);
     }
 
     /// A TLS handshake failed, by error or by timeout.

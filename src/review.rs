@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
-use tracing::{error, warn};
+use tracing::{Instrument as _, error, error_span, warn};
 
 use crate::admission::{Request, Response, Status, UserInfo};
 use crate::audit::{AuditLog, Record};
@@ -30,6 +30,7 @@ use crate::engine::{self, Operation, Outcome, Permission};
 use crate::facts::{Facts, NamespaceFacts, Reference};
 use crate::metrics::{Confirmation, Metrics};
 use crate::object::{Kind, Object, ReadError, Text, nullable};
+use crate::otlp;
 use crate::policy::Policy;
 use crate::policy::reload::Policies;
 use crate::render;
@@ -50,6 +51,15 @@ pub enum Phase {
     Mutate,
     /// Judge.
     Validate,
+}
+
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+        }
+    }
 }
 
 /// An HTTP answer; its body is JSON.
@@ -154,10 +164,23 @@ impl Reviewer {
             let problem = format!("unknown operation {:?}", render::sanitise(&request.operation));
             return refuse(StatusCode::BAD_REQUEST, &problem);
         };
+        // Whatever is logged or done for the request says so, however little is logged.
+        let span = error_span!("review", uid = %render::sanitise(&request.uid), phase = phase.as_str());
+        self.decide(phase, &request, operation, started, deadline).instrument(span).await
+    }
+
+    async fn decide(
+        &self,
+        phase: Phase,
+        request: &Request<'_>,
+        operation: Operation,
+        started: Instant,
+        deadline: Instant,
+    ) -> Answer {
         let mut response = Response::allow(&request.uid);
-        let subject = match policy::is_about_policy(&request) {
-            true => policy::fault(&request, &self.policies).map_or(Ok(None), Err),
-            false => subject(&request, operation),
+        let subject = match policy::is_about_policy(request) {
+            true => policy::fault(request, &self.policies).map_or(Ok(None), Err),
+            false => subject(request, operation),
         };
         match subject {
             Ok(Some(subject)) => {
@@ -166,7 +189,7 @@ impl Reviewer {
                     Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
                 };
                 self.fill(&mut response, phase, &verdict);
-                let record = record::record(&request, &subject, &verdict, started.elapsed(), &self.instance);
+                let record = record::record(request, &subject, &verdict, started.elapsed(), &self.instance);
                 // What was not filled in is the validating webhook's to record.
                 let is_told = phase == Phase::Validate || !verdict.patch.is_empty();
                 let recorded = !is_told || self.record(&record, deadline).await;
@@ -181,13 +204,13 @@ impl Reviewer {
             // Mutation passes what it can't read; the validating webhook says what is wrong.
             Err(error)
                 if phase == Phase::Validate
-                    && (policy::is_about_policy(&request) || self.governs(&request.namespace)) =>
+                    && (policy::is_about_policy(request) || self.governs(&request.namespace)) =>
             {
-                let message = render::sanitise(&match policy::is_about_policy(&request) {
+                let message = render::sanitise(&match policy::is_about_policy(request) {
                     true => format!("the policy can't be in force: {}", error.problem),
                     false => format!("the object can't be read: {error}"),
                 });
-                let record = record::unreadable(&request, operation, &error, &message, &self.instance);
+                let record = record::unreadable(request, operation, &error, &message, &self.instance);
                 self.record(&record, deadline).await;
                 if let Some(witness) = &self.witness {
                     witness.decided(&record, None);
@@ -203,6 +226,13 @@ impl Reviewer {
             let (operation, kind) = (&request.operation, &request.kind.kind);
             self.metrics.admission(operation, kind, decision, request.dry_run, seconds);
         }
+        otlp::describe([
+            ("operation", &request.operation),
+            ("kind", &request.kind.kind),
+            ("namespace", &request.namespace),
+            ("name", &request.name),
+            ("decision", decision),
+        ]);
         match response.to_json() {
             Ok(json) => Answer { status: StatusCode::OK, body: json.into() },
             Err(error) => {
@@ -364,7 +394,7 @@ impl Reviewer {
             Ok(()) => true,
             Err(error) => {
                 self.metrics.audit_write_failed();
-                error!(%error, uid = record.uid, "A decision could not be recorded.");
+                error!(%error, "A decision could not be recorded.");
                 false
             }
         }

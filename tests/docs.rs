@@ -7,7 +7,7 @@ use std::path::Path;
 
 use plimsoll::engine::waivers::{Listed, Source, WaiverState};
 use plimsoll::manifest::{self, files};
-use plimsoll::metrics::{EventOutcome, Metrics, Shed};
+use plimsoll::metrics::{EventOutcome, Exported, Metrics, Shed, Signal};
 use plimsoll::object::Kind;
 use plimsoll::policy::schema;
 use plimsoll::render::report::Report;
@@ -134,6 +134,7 @@ fn metrics_served() -> BTreeSet<String> {
     metrics.cache_objects("Deployment", 1);
     metrics.cache_event("Deployment", 1);
     metrics.event(EventOutcome::Written);
+    metrics.exported(Signal::Logs, Exported::Sent, 1);
     metrics.shed(Shed::Deadline);
     metrics.webhooks("ValidatingWebhookConfiguration", 1);
     metrics.waivers(&[Listed {

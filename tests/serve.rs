@@ -167,6 +167,12 @@ fn a_full_device_leaves_denials_denials() {
     let (_, answer) = serve.connect().post("/validate", &denied_review("full"));
     assert_eq!(answer["response"]["allowed"], json!(false));
     assert!(serve.get("/metrics").unwrap().contains("plimsoll_audit_write_errors_total 1\n"));
+
+    // Whoever reads the log finds the request.
+    let log = std::fs::read_to_string(serve.path("log")).unwrap();
+    let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let line = lines.find(|line| line["fields"]["message"] == "A decision could not be recorded.").unwrap();
+    assert_eq!((&line["span"]["uid"], &line["span"]["phase"]), (&json!("full"), &json!("validate")));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `plimsoll serve`: wires the parts together and runs them.
 
 mod health;
+mod log;
 mod policies;
 mod trust;
 mod waivers;
@@ -14,7 +15,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::Instant;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 use self::trust::{Served, Shared};
 use crate::audit::{self, AuditLog};
@@ -24,13 +24,11 @@ use crate::cluster::secret::SharedSecret;
 use crate::cluster::{Cluster, Events, LiveReads, Watches, Webhooks};
 use crate::facts::Facts;
 use crate::metrics::Metrics;
+use crate::otlp::Otlp;
 use crate::policy::reload::{POLL, Policies};
 use crate::review::{AuditFailure, Live, Reviewer, Witness};
 use crate::server::{self, Certificate, CertificateSource, Health, Server, Signals};
 
-/// What is logged unless RUST_LOG says otherwise. kube reports every connection that fails as an error;
-/// the watches report the same, once.
-const LOGGED: &str = "info,kube_client=off,kube_runtime=error";
 /// How long the audit log may take to end.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
@@ -85,29 +83,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    log();
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     // One provider for every TLS connection of the process; a second one would be a bug of ours.
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     anyhow::ensure!(provider.install_default().is_ok(), "a TLS provider is installed already");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(args))
+    let otlp = log::start(&metrics)?;
+    runtime.block_on(serve(args, metrics, otlp))
 }
 
-/// Logs go to standard error: text for people, JSON otherwise. Standard output is the audit log's.
-fn log() {
-    use std::io::IsTerminal as _;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        builder.with_target(false).init();
-    } else {
-        builder.json().init();
-    }
-}
-
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+async fn serve(args: Args, metrics: Arc<Metrics>, otlp: Option<Otlp>) -> anyhow::Result<ExitCode> {
     let signals = Signals::new().context("failed to listen for signals")?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let health = Health::new();
 
     let policies = Policies::load(args.policies)?;
@@ -115,8 +101,10 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let policy_condition = health.condition("policies");
     policy_condition.set_ready();
 
+    let tap = otlp.as_ref().map(Otlp::records);
+    let export = otlp.map(Otlp::start);
     let settings =
-        audit::Settings { file: args.audit_log, level: args.audit_level, ..audit::Settings::default() };
+        audit::Settings { file: args.audit_log, level: args.audit_level, tap, ..audit::Settings::default() };
     let audit = AuditLog::open(settings)?;
     let instance = audit::default_instance();
 
@@ -212,6 +200,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     };
     drop((keeper, events, elections));
     audit.flush_and_close(Instant::now() + LAST_LINES).await?;
+    if let Some(export) = export {
+        export.close(LAST_LINES).await;
+    }
     served.map(|()| ExitCode::SUCCESS)
 }
 

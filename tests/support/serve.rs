@@ -48,6 +48,11 @@ impl Serve {
 
     /// Starts in a folder that may have been another's: the audit log goes on.
     pub(crate) fn start_in(folder: tempfile::TempDir, more: &[&str]) -> Self {
+        Self::start_with(folder, more, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(folder: tempfile::TempDir, more: &[&str], environment: &[(&str, &str)]) -> Self {
         if !folder.path().join("tls.crt").exists() {
             let out = folder.path().to_str().unwrap();
             let made = plimsoll(&["certs", "generate", "--out", out, "--dns", "localhost", "127.0.0.1"])
@@ -62,7 +67,13 @@ impl Serve {
         let mut args = vec!["serve", "--no-cluster", "--listen", &listen, "--ops-listen", &ops_listen];
         args.extend(["--tls-cert", &cert, "--tls-key", &key, "--audit-log", &log, "--drain-seconds", "0"]);
         args.extend(more);
-        let child = plimsoll(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = plimsoll(&args);
+        let child = command
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(std::fs::File::create(path("log")).unwrap()))
+            .spawn()
+            .unwrap();
         let serve = Self { child, port, ops, folder: Some(folder) };
         let began = Instant::now();
         while !serve.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
@@ -101,6 +112,8 @@ impl Serve {
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        // As the API server does; otherwise what is sent in two parts waits for an acknowledgement.
+        stream.set_nodelay(true).unwrap();
         Client { stream: BufReader::new(StreamOwned::new(connection, stream)) }
     }
 }
