@@ -104,6 +104,8 @@ pub struct Context<'c> {
     consulted: RefCell<BTreeSet<Reference>>,
     /// Which partners that the object names or selects are not there.
     missing: RefCell<BTreeSet<Reference>>,
+    /// What selectors select: rules ask for the same again, and each time it is a look at every workload.
+    selections: RefCell<Vec<(LabelSelector, Vec<Arc<Workload>>)>>,
 }
 
 impl<'c> Context<'c> {
@@ -130,6 +132,7 @@ impl<'c> Context<'c> {
             facts,
             consulted: RefCell::default(),
             missing: RefCell::default(),
+            selections: RefCell::default(),
         }
     }
 
@@ -311,16 +314,25 @@ impl<'c> Context<'c> {
         let kinds = [Kind::Deployment, Kind::StatefulSet].map(Reference::All);
         kinds.iter().for_each(|kind| self.consult(kind.clone()));
         let Some(selector) = selector else { return Vec::new() };
+        let known = self.selections.borrow().iter().find(|(known, _)| known == selector).cloned();
+        let (_, selected) = known.unwrap_or_else(|| {
+            let selection = (selector.clone(), self.select(selector));
+            self.selections.borrow_mut().push(selection.clone());
+            selection
+        });
+        if selected.is_empty() {
+            self.missing.borrow_mut().extend(kinds);
+        }
+        selected
+    }
+
+    fn select(&self, selector: &LabelSelector) -> Vec<Arc<Workload>> {
         let own = self.workload();
         // A Deployment's ReplicaSet counts through its Deployment.
         let others = self.facts.workloads().filter(|w| w.kind != Kind::ReplicaSet || !w.is_managed);
         let others = others.filter(|w| own.is_none_or(|o| (o.kind, &o.name) != (w.kind, &w.name)));
         let all = others.cloned().chain(own.cloned().map(Arc::new));
-        let selected: Vec<_> = all.filter(|w| selector.matches(&w.pod_labels)).collect();
-        if selected.is_empty() {
-            self.missing.borrow_mut().extend(kinds);
-        }
-        selected
+        all.filter(|w| selector.matches(&w.pod_labels)).collect()
     }
 
     /// The budgets that select pods with these labels, this object included.
