@@ -330,9 +330,10 @@ impl<'c> Context<'c> {
         let own = self.workload();
         // A Deployment's ReplicaSet counts through its Deployment.
         let others = self.facts.workloads().filter(|w| w.kind != Kind::ReplicaSet || !w.is_managed);
+        let others = others.filter(|w| selector.matches(&w.pod_labels));
         let others = others.filter(|w| own.is_none_or(|o| (o.kind, &o.name) != (w.kind, &w.name)));
-        let all = others.cloned().chain(own.cloned().map(Arc::new));
-        all.filter(|w| selector.matches(&w.pod_labels)).collect()
+        let own = own.filter(|own| selector.matches(&own.pod_labels));
+        others.cloned().chain(own.cloned().map(Arc::new)).collect()
     }
 
     /// The budgets that select pods with these labels, this object included.
