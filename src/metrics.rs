@@ -1,12 +1,13 @@
 //! Every metric, typed.
 //!
 //! A label is a field of a struct here and its values come from a fixed set, so what a scrape can
-//! grow to is visible on this page. Nothing is labelled by the name of an object or a user, and only
+//! grow to is visible in `labels`. Nothing is labelled by the name of an object or a user, and only
 //! waivers by their namespace.
+
+mod labels;
 
 use std::sync::{Mutex, PoisonError};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +19,13 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::engine::waivers::{Listed, WaiverState};
 use crate::rules::rule;
 
+pub use self::labels::{Confirmation, EventOutcome, Exported, LiveRead, Shed, Signal};
+
+use self::labels::{
+    AdmissionLabels, EventLabels, ExportLabels, FindingLabels, KINDS, KindLabels, ListenerLabels, OPERATIONS,
+    OutcomeLabels, ShedLabels, WaivedLabels, WaiverLabels, known,
+};
+
 /// The media type of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -27,232 +35,6 @@ const DURATION_BUCKETS: [f64; 16] =
 
 /// A read of one object takes milliseconds, and none is waited for longer than half a second.
 const READ_BUCKETS: [f64; 8] = [1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 0.1, 0.25, 0.5];
-
-/// What the API server may ask about; anything else is counted as `other`.
-const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
-
-/// The kinds that a default installation or a sensible extension of it sends; anything else is
-/// `other`.
-const KINDS: [&str; 16] = [
-    "ConfigMap",
-    "CronJob",
-    "DaemonSet",
-    "Deployment",
-    "HorizontalPodAutoscaler",
-    "InvariantPolicy",
-    "Job",
-    "Namespace",
-    "PersistentVolumeClaim",
-    "Pod",
-    "PodDisruptionBudget",
-    "ReplicaSet",
-    "ReplicationController",
-    "Scale",
-    "ScaledObject",
-    "StatefulSet",
-];
-
-/// Why a request or a connection was turned away before it was judged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shed {
-    /// The body is larger than the limit.
-    BodyTooLarge,
-    /// The body did not arrive in time.
-    BodyTooSlow,
-    /// The bodies in flight together take as much memory as they may.
-    Bytes,
-    /// As many connections are open as may be.
-    Connections,
-    /// The answer was not ready in time.
-    Deadline,
-    /// As many requests are being judged as may be.
-    Reviews,
-}
-
-impl Shed {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::BodyTooLarge => "body_too_large",
-            Self::BodyTooSlow => "body_too_slow",
-            Self::Bytes => "bytes",
-            Self::Connections => "connections",
-            Self::Deadline => "deadline",
-            Self::Reviews => "reviews",
-        }
-    }
-}
-
-/// What became of an Event that was to be written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum EventOutcome {
-    /// Too many others waited.
-    Dropped,
-    /// The API server didn't take it.
-    Failed,
-    /// It was written, or counted up.
-    Written,
-}
-
-impl EventOutcome {
-    const ALL: [Self; 3] = [Self::Dropped, Self::Failed, Self::Written];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::Failed => "failed",
-            Self::Written => "written",
-        }
-    }
-}
-
-/// What is exported to a collector.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Signal {
-    /// Audit records.
-    Logs,
-    /// Spans of requests.
-    Traces,
-}
-
-impl Signal {
-    /// What OpenTelemetry calls it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Logs => "logs",
-            Self::Traces => "traces",
-        }
-    }
-}
-
-/// What became of what was to be exported.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exported {
-    /// Too many others waited.
-    Dropped,
-    /// The collector didn't take it.
-    Failed,
-    /// The collector has it.
-    Sent,
-}
-
-impl Exported {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::Failed => "failed",
-            Self::Sent => "sent",
-        }
-    }
-}
-
-/// What became of a verdict that the cluster was asked about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Confirmation {
-    /// The cluster agrees with the cache.
-    Confirmed,
-    /// The cluster knew better: a denial was none, or the other way round.
-    Overturned,
-    /// The cluster did not say, so the request is denied.
-    Unconfirmed,
-}
-
-impl Confirmation {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Overturned => "overturned",
-            Self::Unconfirmed => "unconfirmed",
-        }
-    }
-}
-
-/// How a live read of one object or one list went.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LiveRead {
-    /// The API server answered.
-    Answered,
-    /// It could not be asked, or its answer made no sense.
-    Failed,
-    /// So many reads were due that it was not asked.
-    Limited,
-    /// A request waited for a read that another had asked for: none of its own.
-    Shared,
-    /// It did not answer in time.
-    TimedOut,
-}
-
-impl LiveRead {
-    const ALL: [Self; 5] = [Self::Answered, Self::Failed, Self::Limited, Self::Shared, Self::TimedOut];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::Limited => "limited",
-            Self::Shared => "shared",
-            Self::TimedOut => "timed_out",
-        }
-    }
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct AdmissionLabels {
-    operation: &'static str,
-    kind: &'static str,
-    decision: &'static str,
-    dry_run: bool,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ExportLabels {
-    signal: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct EventLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct FindingLabels {
-    rule: &'static str,
-    action: &'static str,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct KindLabels {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct WaiverLabels {
-    namespace: String,
-    rule: &'static str,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct WaivedLabels {
-    namespace: String,
-    rule: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ListenerLabels {
-    listener: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct OutcomeLabels {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ShedLabels {
-    reason: &'static str,
-}
 
 /// The metrics of one process. Share it in an `Arc`; all its methods are cheap but
 /// [`Metrics::encode`].
@@ -545,113 +327,5 @@ impl Metrics {
     }
 }
 
-/// The member of `list` that `value` equals, or `other`.
-fn known(list: &[&'static str], value: &str) -> &'static str {
-    list.iter().copied().find(|known| *known == value).unwrap_or("other")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::waivers::Source;
-    use crate::object::Kind;
-    use crate::verdict::{Subject, WaiverNote};
-
-    fn has(text: &str, line: &str) {
-        assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
-    }
-
-    #[test]
-    fn every_promised_metric_is_there_under_its_name() {
-        let metrics = Metrics::new("1.2.3");
-        metrics.admission("CREATE", "Deployment", "Denied", false, 0.0002);
-        metrics.finding("min-replicas", "Deny", "New");
-        metrics.confirmation(Confirmation::Overturned);
-        metrics.live_read(LiveRead::Answered, Some(0.002));
-        metrics.live_read(LiveRead::Shared, None);
-        metrics.certificate_expires(1_900_000_000);
-        metrics.webhooks("ValidatingWebhookConfiguration", 2);
-        metrics.policies_reloaded(true);
-        metrics.cache_objects("Deployment", 3);
-        metrics.cache_event("Deployment", 5);
-        metrics.audit_write_failed();
-        metrics.event(EventOutcome::Written);
-        metrics.shed(Shed::Reviews);
-        metrics.connection_opened("webhook");
-        let text = metrics.encode();
-        for line in [
-            r#"plimsoll_build_info{version="1.2.3"} 1"#,
-            r#"plimsoll_admission_requests_total{operation="CREATE",kind="Deployment",decision="Denied",dry_run="false"} 1"#,
-            r#"plimsoll_admission_duration_seconds_bucket{le="0.00025"} 1"#,
-            r#"plimsoll_findings_total{rule="min-replicas",action="Deny",state="New"} 1"#,
-            r#"plimsoll_confirmations_total{outcome="overturned"} 1"#,
-            r#"plimsoll_live_reads_total{outcome="answered"} 1"#,
-            r#"plimsoll_live_reads_total{outcome="shared"} 1"#,
-            "plimsoll_live_read_duration_seconds_count 1",
-            "plimsoll_certificate_expiry_timestamp_seconds 1900000000",
-            "plimsoll_certificate_reload_errors_total 0",
-            r#"plimsoll_webhooks{kind="ValidatingWebhookConfiguration"} 2"#,
-            "plimsoll_policy_last_reload_successful 1",
-            r#"plimsoll_cache_objects{kind="Deployment"} 3"#,
-            r#"plimsoll_cache_last_event_timestamp_seconds{kind="Deployment"} 5"#,
-            "plimsoll_audit_write_errors_total 1",
-            r#"plimsoll_events_total{outcome="dropped"} 0"#,
-            r#"plimsoll_live_reads_total{outcome="failed"} 0"#,
-            r#"plimsoll_events_total{outcome="written"} 1"#,
-            "plimsoll_handshake_failures_total 0",
-            r#"plimsoll_requests_shed_total{reason="reviews"} 1"#,
-            "plimsoll_panics_total 0",
-            r#"plimsoll_connections{listener="webhook"} 1"#,
-            "# EOF",
-        ] {
-            has(&text, line);
-        }
-    }
-
-    #[test]
-    fn waivers_are_counted_anew_each_time() {
-        let listed = |rule: &str, state, ends: &str| Listed {
-            subject: Subject { kind: Kind::Deployment, namespace: "shop".to_owned(), name: "web".to_owned() },
-            rule: rule.to_owned(),
-            source: Source::Annotation,
-            state,
-            note: WaiverNote::default(),
-            containers: Vec::new(),
-            ends: Some(ends.parse().unwrap()),
-            remark: None,
-        };
-        let metrics = Metrics::new("1");
-        let mut emergency = listed("probes", WaiverState::Expiring, "2030-01-01T00:00:00Z");
-        emergency.note.emergency = true;
-        let over = Listed { state: WaiverState::Expired, ..emergency.clone() };
-        metrics.waivers(&[
-            emergency,
-            over,
-            listed("min-replicas", WaiverState::Active, "2033-05-18T03:33:20Z"),
-            listed("min-replicas", WaiverState::Active, "2030-03-17T17:46:40Z"),
-            listed("min-replicas", WaiverState::Expired, "2020-01-01T00:00:00Z"),
-            listed("made-up\n", WaiverState::Invalid, "2020-01-01T00:00:00Z"),
-        ]);
-        let text = metrics.encode();
-        has(&text, r#"plimsoll_waivers{namespace="shop",rule="min-replicas",state="Active"} 2"#);
-        has(&text, r#"plimsoll_waivers{namespace="shop",rule="min-replicas",state="Expired"} 1"#);
-        has(&text, r#"plimsoll_waivers{namespace="shop",rule="unknown",state="Invalid"} 1"#);
-        let next =
-            r#"plimsoll_waiver_expiry_timestamp_seconds{namespace="shop",rule="min-replicas"} 1900000000"#;
-        has(&text, next);
-        has(&text, r#"plimsoll_emergency_waivers{namespace="shop",rule="probes"} 1"#);
-        metrics.waivers(&[]);
-        let text = metrics.encode();
-        assert!(!text.contains("min-replicas"), "{text}");
-    }
-
-    #[test]
-    fn labels_from_outside_come_from_a_fixed_list() {
-        let metrics = Metrics::new("1");
-        metrics.admission("PATCH\n", "Widget", "Allowed", true, 0.1);
-        has(
-            &metrics.encode(),
-            r#"plimsoll_admission_requests_total{operation="other",kind="other",decision="Allowed",dry_run="true"} 1"#,
-        );
-    }
-}
+mod tests;
