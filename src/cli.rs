@@ -44,6 +44,7 @@ enum Command {
     /// Check a live installation. Exits with 1 if there is a problem, 2 if it can't be looked at.
     Doctor(doctor::Args),
     /// Explain a rule, a schedule, or list the rules.
+    #[command(visible_alias = "rules")]
     Explain(explain::Args),
     /// Read audit logs: list, filter, sum up, follow, or make a report.
     Audit(audit::Args),
