@@ -15,12 +15,10 @@ use serde_json::Value;
 
 use self::webhook::Configuration;
 use super::{install_tls_provider, print};
-use crate::cluster::policies::PATH;
 use crate::cluster::webhooks::{Role, SELECTOR, Webhooks};
-use crate::cluster::{Cluster, InspectError};
+use crate::cluster::{self, Cluster};
 use crate::policy::{Policy, load};
-use crate::render::counted;
-use crate::render::sanitise;
+use crate::render::{counted, sanitise};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -220,9 +218,8 @@ async fn policies(
 /// Adds the cluster's own policies; one that is right replaces its namesake.
 async fn installed(checks: &mut Checks, cluster: &Cluster, policies: &mut Vec<Policy>) {
     let about = "InvariantPolicies";
-    let objects = match cluster.inspect(PATH, None).await {
+    let objects = match cluster::policies::installed(cluster).await {
         Ok(objects) => objects,
-        Err(InspectError::Unknown(_)) => return,
         Err(error) => return checks.warning(about, error.to_string(), "Give doctor the right to list them"),
     };
     let mut names = Vec::new();

@@ -11,11 +11,22 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 
-use super::{Cluster, brief, request};
+use super::{Cluster, InspectError, brief, request};
 use crate::policy::crd;
 
 /// Where they are.
-pub const PATH: &str = "/apis/plimsoll.dev/v1alpha1/invariantpolicies";
+const PATH: &str = "/apis/plimsoll.dev/v1alpha1/invariantpolicies";
+
+/// Those that a cluster has now, as JSON; none if it doesn't know the kind.
+///
+/// # Errors
+/// When they can't be read.
+pub async fn installed(cluster: &Cluster) -> Result<Vec<Value>, InspectError> {
+    match cluster.inspect(PATH, None).await {
+        Err(InspectError::Unknown(_)) => Ok(Vec::new()),
+        outcome => outcome,
+    }
+}
 
 /// What is heard of them.
 #[derive(Debug)]

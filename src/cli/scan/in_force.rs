@@ -6,8 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::print;
-use crate::cluster::policies::PATH;
-use crate::cluster::{Cluster, InspectError};
+use crate::cluster::{Cluster, InspectError, policies};
 use crate::policy::Policy;
 use crate::policy::reload::Policies;
 use crate::render::report::{Origin, PolicyOrigin};
@@ -45,11 +44,10 @@ impl InForce {
     }
 }
 
-/// The cluster's own policies; none if it doesn't know the kind.
+/// The cluster's own policies; none if they may not be listed, which is told.
 async fn installed(cluster: &Cluster) -> anyhow::Result<Vec<Value>> {
-    match cluster.inspect(PATH, None).await {
+    match policies::installed(cluster).await {
         Ok(objects) => Ok(objects),
-        Err(InspectError::Unknown(_)) => Ok(Vec::new()),
         // They are of the whole cluster, and many a team may look at its own namespace only.
         Err(error @ InspectError::Forbidden(..)) => {
             print::note(format!("plimsoll: {error}"));
