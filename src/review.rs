@@ -189,16 +189,18 @@ impl Reviewer {
                     Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
                 };
                 self.fill(&mut response, phase, &verdict);
-                let record = record::record(request, &subject, &verdict, started.elapsed(), &self.instance);
                 // What was not filled in is the validating webhook's to record.
-                let is_told = phase == Phase::Validate || !verdict.patch.is_empty();
-                let recorded = !is_told || self.record(&record, deadline).await;
-                if phase == Phase::Validate {
-                    self.tell(&record, &subject);
-                }
-                if !recorded && self.audit_failure == AuditFailure::Deny && only_waived(&verdict) {
-                    let message = "a waiver lets this in, but the decision could not be recorded";
-                    deny(&mut response, message.to_owned());
+                if phase == Phase::Validate || !verdict.patch.is_empty() {
+                    let took = started.elapsed();
+                    let record = record::record(request, &subject, &verdict, took, &self.instance);
+                    let recorded = self.record(&record, deadline).await;
+                    if phase == Phase::Validate {
+                        self.tell(&record, &subject);
+                    }
+                    if !recorded && self.audit_failure == AuditFailure::Deny && only_waived(&verdict) {
+                        let message = "a waiver lets this in, but the decision could not be recorded";
+                        deny(&mut response, message.to_owned());
+                    }
                 }
             }
             // Mutation passes what it can't read; the validating webhook says what is wrong.
