@@ -95,17 +95,8 @@ impl<'a> Request<'a> {
 impl Request<'_> {
     /// The same request with another spec of its object; `None` if that can't be read.
     fn with_spec<'t>(&'t self, spec: &'t str) -> Option<Request<'t>> {
-        Some(Request {
-            operation: self.operation,
-            kind: self.kind,
-            namespace: self.namespace,
-            user: self.user,
-            groups: self.groups.clone(),
-            manager: self.manager,
-            manifest: self.manifest,
-            object: self.object.with_spec(spec).ok()?,
-            old: self.old.clone(),
-        })
+        let object = self.object.with_spec(spec).ok()?;
+        Some(Request { groups: self.groups.clone(), object, old: self.old.clone(), ..*self })
     }
 }
 

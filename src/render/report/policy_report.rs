@@ -80,10 +80,7 @@ fn manifest(entries: &[&Entry], api: Api) -> Option<Value> {
     let uid = first.uid.as_deref()?;
     let resource = &first.resource;
     let kind = Kind::ALL.iter().find(|kind| kind.as_str() == resource.kind)?;
-    let version = match kind.group() {
-        "" => kind.version().to_owned(),
-        group => format!("{group}/{}", kind.version()),
-    };
+    let version = kind.api_version();
     let count = |word: &str| entries.iter().filter(|entry| result(entry) == Some(word)).count();
     let mut made = json!({
         "apiVersion": api.version(),
