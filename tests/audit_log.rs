@@ -170,7 +170,7 @@ fn a_file_that_cannot_be_opened_fails_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_an_error_and_heals() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(64) else { return };
     let path = disk.path().join("audit.log");
     disk.fill(32 * 1024);
     let log = open(&path);

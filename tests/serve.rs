@@ -118,7 +118,7 @@ fn ten_kills_under_load_lose_no_denial_that_a_client_saw() {
 
 #[test]
 fn a_full_disk_leaves_denials_denials_is_seen_and_heals() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(64) else { return };
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(disk.path().join("audit.jsonl"), folder.path().join("audit.jsonl")).unwrap();
     let serve = Serve::start_in(folder, &[]);

@@ -258,18 +258,39 @@ impl ControlPlane {
 
     /// Kills the API server, calls `meanwhile`, and starts it anew where and as it was.
     pub(crate) fn restart_apiserver(&mut self, meanwhile: impl FnOnce()) -> anyhow::Result<()> {
-        self.apiserver.signal("KILL");
-        self.apiserver.wait(START);
+        self.kill_apiserver();
         meanwhile();
-        let Self { scratch, credentials, etcd_url, port, options, binaries, .. } = &*self;
-        self.apiserver = servers::apiserver(scratch, credentials, etcd_url, *port, options, binaries)?;
+        self.start_apiserver()?;
         let ready = ["get", "--raw", "/readyz", SOON];
         self.wait_for("kube-apiserver to be ready again", || self.kubectl("admin", &ready))
+    }
+
+    /// Kills the API server.
+    pub(crate) fn kill_apiserver(&self) {
+        self.apiserver.signal("KILL");
+        self.apiserver.wait(START);
+    }
+
+    /// Starts a killed API server anew where and as it was, and doesn't wait for it.
+    pub(crate) fn start_apiserver(&mut self) -> anyhow::Result<()> {
+        let Self { scratch, credentials, etcd_url, port, options, binaries, .. } = &*self;
+        self.apiserver = servers::apiserver(scratch, credentials, etcd_url, *port, options, binaries)?;
+        Ok(())
+    }
+
+    /// The API server.
+    pub(crate) fn apiserver(&self) -> &Supervised {
+        &self.apiserver
     }
 
     /// The store.
     pub(crate) fn etcd(&self) -> &Supervised {
         &self.etcd
+    }
+
+    /// Where the store listens.
+    pub(crate) fn etcd_url(&self) -> &str {
+        &self.etcd_url
     }
 
     /// The servers: their pids, logs, and what it takes to disturb them.

@@ -1,7 +1,7 @@
 //! The installation: objects, replicas, and the Service that leads to them.
 
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -16,6 +16,8 @@ pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/plim
 pub(crate) struct Installation {
     pub(crate) plane: ControlPlane,
     pub(crate) replicas: Vec<Replica>,
+    /// How many replicas the chart asks for.
+    pub(crate) wanted: usize,
     args: Vec<String>,
     kubeconfig: PathBuf,
     address: IpAddr,
@@ -24,10 +26,11 @@ pub(crate) struct Installation {
 
 pub(crate) struct Replica {
     pub(crate) process: Supervised,
-    name: String,
+    pub(crate) name: String,
     pub(crate) port: u16,
-    ops: u16,
-    is_ready: bool,
+    pub(crate) ops: u16,
+    /// Whether it is an endpoint.
+    pub(crate) is_ready: bool,
 }
 
 /// The installation, for one test at a time.
@@ -48,6 +51,17 @@ impl Installation {
         };
         let plane = ControlPlane::start(options).expect("a control plane");
         plane.install_keda().expect("KEDA's CRDs");
+        let mut installation = Self::on(plane);
+        for _ in 0..installation.wanted {
+            installation.add();
+        }
+        installation.wait_until_ready();
+        installation.wait_until_called();
+        installation
+    }
+
+    /// The chart's objects on a control plane, and no replica yet.
+    pub(crate) fn on(plane: ControlPlane) -> Self {
         run_helm(&plane, &["install", "plimsoll", "--create-namespace"]);
 
         let get = ["get", "deployment", "plimsoll", "-n", NAMESPACE, "-o", "json"];
@@ -56,15 +70,9 @@ impl Installation {
         let args = container["args"].as_array().expect("the container has arguments");
         let args = args.iter().map(|arg| arg.as_str().expect("arguments are text").to_owned()).collect();
         let kubeconfig = account(&plane, "plimsoll");
-        let mut installation =
-            Self { plane, replicas: Vec::new(), args, kubeconfig, address: address(), started: 0 };
-        let replicas = deployment["spec"]["replicas"].as_u64().expect("a count");
-        for _ in 0..replicas {
-            installation.add();
-        }
-        installation.wait_until_ready();
-        installation.wait_until_called();
-        installation
+        let wanted = deployment["spec"]["replicas"].as_u64().expect("a count");
+        let wanted = usize::try_from(wanted).expect("a small count");
+        Self { plane, replicas: Vec::new(), wanted, args, kubeconfig, address: address(), started: 0 }
     }
 
     /// helm, with the chart and its namespace.
@@ -85,6 +93,17 @@ impl Installation {
 
     /// Starts another replica; it is not an endpoint yet.
     pub(crate) fn add(&mut self) {
+        let kubeconfig = self.kubeconfig.clone();
+        self.add_with(&kubeconfig, |_| Vec::new(), &[]);
+    }
+
+    /// The same, with another kubeconfig, more arguments by its name, and more in its environment.
+    pub(crate) fn add_with(
+        &mut self,
+        kubeconfig: &Path,
+        more: impl FnOnce(&str) -> Vec<String>,
+        envs: &[(&str, &str)],
+    ) {
         self.started += 1;
         let (name, port, ops) = (format!("plimsoll-{}", self.started), free_port(), free_port());
         // In a cluster each pod has an address of its own; here they share one.
@@ -97,8 +116,10 @@ impl Installation {
                 other => other,
             });
         }
-        args.extend(["--kubeconfig", self.kubeconfig.to_str().expect("a path in UTF-8")]);
-        let process = self.plane.spawn(&name, plimsoll(), &args, &[]).expect("a replica");
+        args.extend(["--kubeconfig", kubeconfig.to_str().expect("a path in UTF-8")]);
+        let more = more(&name);
+        args.extend(more.iter().map(String::as_str));
+        let process = self.plane.spawn(&name, plimsoll(), &args, envs).expect("a replica");
         self.replicas.push(Replica { process, name, port, ops, is_ready: false });
     }
 
@@ -115,13 +136,18 @@ impl Installation {
 
     /// Writes one replica's endpoint. Each has a slice of its own, since a slice has but one port.
     pub(crate) fn set_endpoint(&mut self, index: usize, is_ready: bool) {
-        let replica = &mut self.replicas[index];
-        replica.is_ready = is_ready;
-        let slice = json!({
+        self.replicas[index].is_ready = is_ready;
+        let slice = self.endpoint(&self.replicas[index].name, self.replicas[index].port, is_ready);
+        self.plane.apply_manifest(&slice.to_string()).expect_ok("an endpoint should be written");
+    }
+
+    /// The EndpointSlice of one replica.
+    pub(crate) fn endpoint(&self, name: &str, port: u16, is_ready: bool) -> Value {
+        json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
-                "name": replica.name,
+                "name": name,
                 "namespace": NAMESPACE,
                 "labels": {
                     "kubernetes.io/service-name": "plimsoll",
@@ -129,10 +155,9 @@ impl Installation {
                 },
             },
             "addressType": "IPv4",
-            "ports": [{"name": "webhook", "port": replica.port, "protocol": "TCP"}],
+            "ports": [{"name": "webhook", "port": port, "protocol": "TCP"}],
             "endpoints": if is_ready { json!([{"addresses": [self.address.to_string()]}]) } else { json!([]) },
-        });
-        self.plane.apply_manifest(&slice.to_string()).expect_ok("an endpoint should be written");
+        })
     }
 
     /// Waits until every replica is ready and an endpoint.
@@ -214,16 +239,21 @@ fn run_helm(plane: &ControlPlane, args: &[&str]) {
 
 /// A kubeconfig with the token of a service account of the chart's.
 pub(crate) fn account(plane: &ControlPlane, name: &str) -> PathBuf {
+    account_by(plane, name, plane.url(), name)
+}
+
+/// The same, with the API server reached elsewhere, in a file of another name.
+pub(crate) fn account_by(plane: &ControlPlane, name: &str, server: &str, file: &str) -> PathBuf {
     let token = plane.kubectl("admin", &["create", "token", name, "-n", NAMESPACE]).expect_ok("a token");
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "plane", "cluster": {"server": plane.url(), "certificate-authority": plane.ca()}}],
+        "clusters": [{"name": "plane", "cluster": {"server": server, "certificate-authority": plane.ca()}}],
         "users": [{"name": name, "user": {"token": token.trim()}}],
         "contexts": [{"name": name, "context": {"cluster": "plane", "user": name}}],
         "current-context": name,
     });
-    let path = plane.dir().join(format!("{name}.account.kubeconfig"));
+    let path = plane.dir().join(format!("{file}.account.kubeconfig"));
     std::fs::write(&path, config.to_string()).expect("a kubeconfig is written");
     path
 }

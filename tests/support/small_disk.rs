@@ -4,15 +4,17 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A file system of 64 KiB; dropping it takes it away.
+/// A small file system; dropping it takes it away.
 pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// Mounts one, or says loudly that the test is skipped: that takes root, and a sandbox may forbid it.
-    pub(crate) fn mount() -> Option<Self> {
+    /// Mounts one of so many KiB, or says loudly that the test is skipped: that takes root, and a sandbox may
+    /// forbid it.
+    pub(crate) fn mount(size: u32) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64k", "plimsoll-test"]).arg(folder.path());
+        let size = format!("size={size}k");
+        mount.args(["-t", "tmpfs", "-o", &size, "plimsoll-test"]).arg(folder.path());
         if mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
             return Some(Self(folder));
         }
@@ -28,7 +30,8 @@ impl SmallDisk {
     /// Takes up all the space that there is left but for so many bytes.
     pub(crate) fn fill(&self, but: usize) {
         let ballast = self.0.path().join("ballast");
-        std::fs::write(&ballast, vec![0; 1024 * 1024]).unwrap_err();
+        let mut all = std::fs::File::create(&ballast).unwrap();
+        while all.write_all(&[0; 64 * 1024]).is_ok() {}
         let all = std::fs::metadata(&ballast).unwrap().len();
         let file = std::fs::File::options().write(true).open(&ballast).unwrap();
         file.set_len(all.saturating_sub(but as u64)).unwrap();
