@@ -9,6 +9,10 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod client;
+#[path = "../support/floor.rs"]
+mod floor;
+#[path = "../support/kernel.rs"]
+mod kernel;
 mod process;
 mod report;
 mod reviews;

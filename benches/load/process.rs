@@ -1,6 +1,5 @@
 //! A server in a process of its own, pinned to a core, and what the kernel says of it.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::kernel;
 use super::servers::{Files, Server};
 
 /// The core that the servers run on.
@@ -47,21 +47,12 @@ impl Process {
 
     /// How long all its threads have run so far.
     pub(crate) fn busy(&self) -> Duration {
-        let tasks =
-            fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a running process has threads");
-        let run = |task: std::io::Result<fs::DirEntry>| {
-            // Documentation/scheduler/sched-stats.rst: nanoseconds on the processor come first.
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        Duration::from_nanos(tasks.filter_map(run).sum())
+        kernel::busy(self.child.id())
     }
 
     /// Its resident memory.
     pub(crate) fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+        kernel::kibibytes(self.child.id(), "VmRSS")
     }
 }
 

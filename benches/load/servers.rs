@@ -5,12 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::post;
-use axum_server::tls_rustls::RustlsConfig;
 use plimsoll::audit::{AuditLog, Settings};
 use plimsoll::facts::{Fact, Facts};
 use plimsoll::metrics::Metrics;
@@ -21,8 +16,9 @@ use plimsoll::server::{Certificate, CertificateSource, Config, Health, Signals};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::floor;
 
 /// Tells a process which server it is.
 const SERVER: &str = "PLIMSOLL_BENCH_SERVER";
@@ -95,8 +91,8 @@ pub(crate) fn serve(server: Server) -> anyhow::Result<()> {
     runtime.block_on(async {
         match server {
             Server::Plimsoll => webhook(cert, key, directory.join("decisions.jsonl")).await,
-            Server::Floor | Server::FloorAgain => empty(cert, key, floor).await,
-            Server::HardFloor => empty(cert, key, hard_floor).await,
+            Server::Floor | Server::FloorAgain => empty(cert, key, floor::floor).await,
+            Server::HardFloor => empty(cert, key, floor::hard_floor).await,
         }
     })
 }
@@ -161,43 +157,7 @@ async fn empty<A: IntoResponse + Send + 'static>(
     key: PathBuf,
     answer: fn(&[u8]) -> A,
 ) -> anyhow::Result<()> {
-    let answer = move |body: Bytes| async move { answer(&body) };
-    let router = Router::new().route("/validate", post(answer)).route("/mutate", post(answer));
-    let router = router.layer(axum::extract::DefaultBodyLimit::max(32 << 20));
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listener.set_nonblocking(true)?;
     println!("{}", listener.local_addr()?);
-    let acceptor =
-        axum_server::tls_rustls::RustlsAcceptor::new(RustlsConfig::from_pem_file(cert, key).await?)
-            .acceptor(axum_server::accept::NoDelayAcceptor::new());
-    axum_server::from_tcp(listener)?.acceptor(acceptor).serve(router.into_make_service()).await?;
-    Ok(())
-}
-
-fn floor(body: &[u8]) -> impl IntoResponse + use<> {
-    let review: Value = serde_json::from_slice(body).unwrap();
-    echo(review["request"]["uid"].as_str().unwrap_or_default())
-}
-
-fn hard_floor(body: &[u8]) -> impl IntoResponse + use<> {
-    #[derive(Deserialize)]
-    struct Review<'a> {
-        #[serde(borrow)]
-        request: Request<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Request<'a> {
-        uid: &'a str,
-    }
-    let review: Review<'_> = serde_json::from_slice(body).unwrap();
-    echo(review.request.uid)
-}
-
-fn echo(uid: &str) -> impl IntoResponse + use<> {
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "response": {"uid": uid, "allowed": true},
-    });
-    ([(header::CONTENT_TYPE, "application/json")], review.to_string())
+    floor::serve(listener, cert, key, answer).await
 }

@@ -1,6 +1,5 @@
 //! A real server in front of a real API server that has much in store.
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use plimsoll::object::Kind;
 use serde_json::{Value, json};
 
 use crate::controlplane::{ControlPlane, Options, Plimsoll, say};
+use crate::kernel;
 use crate::objects::{self, SHARES};
 
 /// How many requests are under way while the cluster is filled.
@@ -122,11 +122,7 @@ async fn create(client: &kube::Client, path: &str, object: &Value) -> anyhow::Re
 
 /// What the kernel says of a process.
 fn print(when: &str, plimsoll: &Plimsoll) {
-    let status = fs::read_to_string(format!("/proc/{}/status", plimsoll.process.pid())).unwrap_or_default();
-    let kib = |field: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default()
-    };
+    let kib = |field| kernel::kibibytes(plimsoll.process.pid(), field);
     let [resident, peak, anonymous, files] = ["VmRSS", "VmHWM", "RssAnon", "RssFile"].map(kib);
     println!("{when:<32} {resident:>9} {peak:>9} {anonymous:>9} {files:>9}");
 }

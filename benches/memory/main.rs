@@ -11,6 +11,9 @@
 mod cluster;
 #[path = "../../tests/controlplane/harness.rs"]
 mod controlplane;
+#[path = "../support/kernel.rs"]
+#[allow(dead_code, reason = "of use to several benchmarks")]
+mod kernel;
 mod objects;
 
 use std::alloc::System;

@@ -8,6 +8,9 @@
 
 #[path = "../../tests/controlplane/harness.rs"]
 mod controlplane;
+#[path = "../support/kernel.rs"]
+#[allow(dead_code, reason = "of use to several benchmarks")]
+mod kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,17 +60,13 @@ impl Cost {
     fn of(command: &mut Command) -> anyhow::Result<Self> {
         let began = Instant::now();
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let status = format!("/proc/{}/status", child.id());
-        let mut peak = 0.0;
+        let mut peak = 0;
         while child.try_wait()?.is_none() {
             // The most that it had resident so far; it is gone with the process.
-            let text = fs::read_to_string(&status).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-            peak = kibibytes.map_or(peak, |kibibytes| kibibytes / 1024.0);
+            peak = peak.max(kernel::kibibytes(child.id(), "VmHWM"));
             thread::sleep(Duration::from_millis(2));
         }
-        Ok(Self { seconds: began.elapsed().as_secs_f64(), mebibytes: peak })
+        Ok(Self { seconds: began.elapsed().as_secs_f64(), mebibytes: peak as f64 / 1024.0 })
     }
 }
 
