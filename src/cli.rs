@@ -5,6 +5,7 @@ mod certs;
 mod check;
 mod doctor;
 mod explain;
+mod judged;
 mod print;
 mod reference;
 mod scan;

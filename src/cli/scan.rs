@@ -2,7 +2,6 @@
 
 mod diff;
 mod in_force;
-mod makers;
 mod progress;
 mod summary;
 mod survey;
@@ -15,30 +14,14 @@ use jiff::Timestamp;
 
 use self::diff::Diff;
 use self::in_force::InForce;
-use self::makers::Makers;
 use self::progress::Progress;
 use self::survey::Survey;
+use super::judged::{JUDGED, Makers};
 use super::{install_tls_provider, print};
 use crate::cluster::{Cluster, ListError, resource};
 use crate::object::Kind;
 use crate::render::counted;
 use crate::render::report::{self, Output, policy_report};
-
-/// The kinds that are judged: those that the chart registers. What makes others comes before what it
-/// makes.
-const JUDGED: [Kind; 11] = [
-    Kind::Deployment,
-    Kind::StatefulSet,
-    Kind::DaemonSet,
-    Kind::CronJob,
-    Kind::ReplicationController,
-    Kind::ReplicaSet,
-    Kind::Job,
-    Kind::HorizontalPodAutoscaler,
-    Kind::PodDisruptionBudget,
-    Kind::ScaledObject,
-    Kind::Pod,
-];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

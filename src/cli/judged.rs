@@ -1,4 +1,4 @@
-//! What is judged for itself, and what is judged where its author writes it.
+//! What of a cluster is judged, and what is judged already where its author writes it.
 
 use std::collections::HashSet;
 
@@ -6,6 +6,22 @@ use serde::Deserialize;
 
 use crate::engine;
 use crate::object::{Kind, Metadata, Text, nullable};
+
+/// The kinds that are judged: those that the chart registers. What makes others comes before what it
+/// makes.
+pub(super) const JUDGED: [Kind; 11] = [
+    Kind::Deployment,
+    Kind::StatefulSet,
+    Kind::DaemonSet,
+    Kind::CronJob,
+    Kind::ReplicationController,
+    Kind::ReplicaSet,
+    Kind::Job,
+    Kind::HorizontalPodAutoscaler,
+    Kind::PodDisruptionBudget,
+    Kind::ScaledObject,
+    Kind::Pod,
+];
 
 /// What makes other objects. Of each only the uid is kept.
 #[derive(Default)]
