@@ -11,11 +11,13 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use self::gather::Gathered;
+use super::judged::{JUDGED, Makers};
 use super::scan::explain;
 use super::{install_tls_provider, print};
 use crate::cluster::Cluster;
 use crate::engine::waivers::{Listed, WaiverState};
 use crate::manifest;
+use crate::object::Kind;
 use crate::policy::load;
 use crate::render::counted;
 
@@ -110,9 +112,15 @@ async fn from_cluster<'p>(args: &Args, mut gathered: Gathered<'p>) -> anyhow::Re
     let namespace = args.namespace.as_deref();
     let snapshot = cluster.snapshot(namespace, |_, _| {}).await.map_err(|errors| explain(&errors))?;
     let mut errors = Vec::new();
-    for kind in gather::HOLDERS {
+    let mut makers = Makers::default();
+    // Pods are as many as everything else together, and few of them carry a waiver of their own.
+    let kinds = JUDGED.into_iter().filter(|kind| *kind != Kind::Pod);
+    for kind in std::iter::once(Kind::Namespace).chain(kinds) {
         let listed = cluster.list(kind, namespace, |text| {
-            gathered.take(kind, text, None, &|namespace| snapshot.facts.namespace(namespace));
+            // A controller copies annotations to what it makes, where nobody goes by them.
+            if makers.judges(kind, text) {
+                gathered.take(kind, text, None, &|namespace| snapshot.facts.namespace(namespace));
+            }
         });
         errors.extend(listed.await.err());
     }

@@ -467,6 +467,8 @@ fn every_waiver_is_listed_by_its_end() {
         object
     };
     let min = "waiver.plimsoll.dev/min-replicas";
+    let mut alone = waived("alone", 1, &[(min, &waiver(70))]);
+    alone["kind"] = "ReplicaSet".into();
     let objects = [
         waived("active", 1, &[(min, &waiver(60))]),
         waived("soon", 1, &[(min, &waiver(3))]),
@@ -474,6 +476,8 @@ fn every_waiver_is_listed_by_its_end() {
         waived("wrong", 1, &[("waiver.plimsoll.dev/min-replica", &waiver(60))]),
         waived("idle", 2, &[("waiver.plimsoll.dev/cron-interval", &waiver(61))]),
         waived("single", 1, &[("plimsoll.dev/singleton", "the queue has one reader")]),
+        // What a controller makes has copies of these annotations; what nothing made has its own.
+        alone,
     ];
     let namespace = governed_late(stage, "waivers", &objects);
     let (code, run) = plimsoll(stage, "alice", &["waivers", "-n", &namespace, "--output", "json"]);
@@ -492,6 +496,7 @@ fn every_waiver_is_listed_by_its_end() {
             "Active 60 active annotation",
             "Invalid 60 wrong annotation",
             "Unneeded 61 idle annotation",
+            "Active 70 alone annotation",
             "Active null single singleton",
         ]
     );
@@ -499,7 +504,7 @@ fn every_waiver_is_listed_by_its_end() {
     assert_eq!(code, 1, "{run}");
     assert!(run.stdout.lines().next().unwrap().starts_with("STATE "), "{run}");
     assert!(
-        run.stderr.contains("6 waivers: 2 active, 1 expiring, 1 expired, 1 invalid, 1 unneeded"),
+        run.stderr.contains("7 waivers: 3 active, 1 expiring, 1 expired, 1 invalid, 1 unneeded"),
         "{run}"
     );
 

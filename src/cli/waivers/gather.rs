@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::cli::judged::JUDGED;
 use crate::cluster::identify;
 use crate::engine::waivers::{Holder, Listed, Register};
 use crate::engine::{self, Request};
@@ -15,17 +16,10 @@ use crate::offline::{self, Manifest};
 use crate::policy::Policy;
 use crate::verdict::Subject;
 
-/// The kinds that can carry waivers: Namespaces, and what is judged.
-pub(super) const HOLDERS: [Kind; 8] = [
-    Kind::Namespace,
-    Kind::Deployment,
-    Kind::StatefulSet,
-    Kind::DaemonSet,
-    Kind::CronJob,
-    Kind::HorizontalPodAutoscaler,
-    Kind::PodDisruptionBudget,
-    Kind::ScaledObject,
-];
+/// Whether an object can carry waivers: Namespaces can, and what is judged.
+fn can_carry(kind: Kind) -> bool {
+    kind == Kind::Namespace || JUDGED.contains(&kind)
+}
 
 /// What is kept of the objects, and what they are judged by.
 pub(super) struct Gathered<'p> {
@@ -55,7 +49,7 @@ impl<'p> Gathered<'p> {
             documents.into_iter().filter_map(|document| Manifest::of(document, "default")).collect();
         let facts = offline::facts(manifests.iter().map(|manifest| (manifest, manifest.text())));
         let facts: HashMap<_, _> = facts.into_iter().map(|(name, facts)| (name, Arc::new(facts))).collect();
-        for manifest in manifests.iter().filter(|manifest| HOLDERS.contains(&manifest.kind)) {
+        for manifest in manifests.iter().filter(|manifest| can_carry(manifest.kind)) {
             let facts = |name: &str| facts.get(name).cloned().unwrap_or_default();
             self.take(manifest.kind, manifest.text(), Some(&manifest.namespace), &facts);
         }
