@@ -5,9 +5,10 @@
 //! last-applied annotation of client-side apply. Other clients leave none: managedFields of an
 //! Update name the defaulted fields too.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Object, Text, nullable};
@@ -39,20 +40,52 @@ struct ManagedFields<'a> {
 
 impl ManagedFields<'_> {
     fn has(&self, path: &[&str]) -> bool {
-        let path = path.iter().map(|field| format!("f:{field}"));
-        self.fields.is_some_and(|fields| find(fields, path).is_some())
+        let path: Vec<String> = path.iter().map(|field| format!("f:{field}")).collect();
+        self.fields.is_some_and(|fields| has(fields.get(), &path).unwrap_or(false))
     }
 }
 
-/// What is at a path in a JSON text. Nothing else of it is kept.
-fn find<P: AsRef<str>>(text: &RawValue, path: impl IntoIterator<Item = P>) -> Option<&RawValue> {
-    let mut found = text;
-    for field in path {
-        found = serde_json::from_str::<BTreeMap<Text<'_>, &RawValue>>(found.get())
-            .ok()?
-            .remove(field.as_ref())?;
+/// Whether a JSON text has anything but null at a path. It is read once, and nothing of it is kept.
+fn has<P: AsRef<str>>(text: &str, path: &[P]) -> Result<bool, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let found = Has(path).deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| found)
+}
+
+struct Has<'p, P>(&'p [P]);
+
+impl<'de, P: AsRef<str>> DeserializeSeed<'de> for Has<'_, P> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        match self.0 {
+            [] => Option::<IgnoredAny>::deserialize(deserializer).map(|found| found.is_some()),
+            _ => deserializer.deserialize_any(self),
+        }
     }
-    Some(found)
+}
+
+impl<'de, P: AsRef<str>> Visitor<'de> for Has<'_, P> {
+    type Value = bool;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map")
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<bool, M::Error> {
+        let mut found = false;
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            match self.0.split_first() {
+                Some((first, rest)) if first.as_ref() == &*key => found = map.next_value_seed(Has(rest))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
 }
 
 impl Intent {
@@ -68,10 +101,12 @@ impl Intent {
         let before = old.and_then(last_applied);
         match last_applied(object) {
             Some(now) if before != Some(now) => {
-                let Ok(manifest) = serde_json::from_str::<String>(now) else { return Self::Unknown };
-                let Ok(manifest) = serde_json::from_str(&manifest) else { return Self::Unknown };
-                let found = find(manifest, path).filter(|found| found.get() != "null");
-                if found.is_some() { Self::Set } else { Self::Unset }
+                let found = serde_json::from_str::<String>(now).and_then(|manifest| has(&manifest, path));
+                match found {
+                    Ok(true) => Self::Set,
+                    Ok(false) => Self::Unset,
+                    Err(_) => Self::Unknown,
+                }
             }
             _ => Self::Unknown,
         }
@@ -138,6 +173,9 @@ mod tests {
         assert_eq!(intent(&without, Some(&annotated(r#"{"spec":{"replicas":3}}"#)), "x"), Intent::Unset);
         assert_eq!(intent(&without, Some(&without), "kubectl-patch"), Intent::Unknown);
         assert_eq!(intent(&annotated(r#"{"spec":{"replicas":1}}"#), None, "x"), Intent::Set);
+        assert_eq!(intent(&annotated(r#"{"spec":{"replicas":null}}"#), None, "x"), Intent::Unset);
+        assert_eq!(intent(&annotated(r#"{"spec":null}"#), None, "x"), Intent::Unset);
         assert_eq!(intent(&annotated("no json"), None, "x"), Intent::Unknown);
+        assert_eq!(intent(&annotated(r#"{"spec":{"replicas":1}"#), None, "x"), Intent::Unknown);
     }
 }
