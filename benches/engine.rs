@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
-use plimsoll::admission;
+use plimsoll::admission::{self, Sent};
 use plimsoll::engine::{self, Operation};
 use plimsoll::facts::{Fact, Facts};
 use plimsoll::object::{Kind, Object};
@@ -22,11 +22,23 @@ const PLAIN: &[u8] = include_bytes!("reviews/create-plain.json");
 const UPDATE: &[u8] = include_bytes!("reviews/update.json");
 const SCALE: &[u8] = include_bytes!("reviews/scale.json");
 
-fn request<'a>(review: &'a admission::Request<'a>) -> engine::Request<'a> {
+/// Reads a review and has something done with it.
+fn with<T>(body: &[u8], use_it: impl FnOnce(&engine::Request<'_>) -> T) -> T {
+    let mut review = admission::Request::read(body).unwrap();
+    let objects = (review.object.take(), review.old_object.take());
+    use_it(&request(&review, objects))
+}
+
+fn request<'a>(
+    review: &'a admission::Request<'a>,
+    (object, old): (Option<Sent<'a>>, Option<Sent<'a>>),
+) -> engine::Request<'a> {
     let kind = Kind::from_group_resource(&review.resource.group, &review.resource.resource).unwrap();
     let is_scale = &*review.sub_resource == "scale";
-    let read = |text: &'a serde_json::value::RawValue| {
-        if is_scale { Object::read_scale(kind, text.get()) } else { Object::read(kind, text.get()) }.unwrap()
+    let read = |sent: Sent<'a>| {
+        let envelope = sent.unwrap();
+        let body = if is_scale { envelope.scale() } else { envelope.body(kind) };
+        Object::new(kind, envelope, body.unwrap())
     };
     engine::Request {
         operation: if &*review.operation == "UPDATE" { Operation::Update } else { Operation::Create },
@@ -36,8 +48,8 @@ fn request<'a>(review: &'a admission::Request<'a>) -> engine::Request<'a> {
         groups: review.user_info.groups.iter().map(|group| &**group).collect(),
         manager: review.options.field_manager.as_deref(),
         manifest: false,
-        object: read(review.object.unwrap()),
-        old: review.old_object.map(read),
+        object: read(object.unwrap()),
+        old: old.map(read),
     }
 }
 
@@ -85,15 +97,15 @@ fn facts(others: usize, namespaces: usize) -> Facts {
 
 /// Reads a review and judges it (or fills it in), as each request has to.
 fn decide(body: &[u8], is_mutation: bool, policies: &[Policy], facts: &Facts, now: Timestamp) -> usize {
-    let review = admission::Request::read(body).unwrap();
-    let request = request(&review);
-    let facts = facts.namespace(request.namespace);
-    let outcome = if is_mutation {
-        engine::fill_in(&request, policies, &facts, now)
-    } else {
-        engine::judge(&request, policies, &facts, now)
-    };
-    outcome.verdict.findings.len() + outcome.verdict.patch.len()
+    with(body, |request| {
+        let facts = facts.namespace(request.namespace);
+        let outcome = if is_mutation {
+            engine::fill_in(request, policies, &facts, now)
+        } else {
+            engine::judge(request, policies, &facts, now)
+        };
+        outcome.verdict.findings.len() + outcome.verdict.patch.len()
+    })
 }
 
 fn typical(c: &mut Criterion) {
@@ -112,22 +124,22 @@ fn typical(c: &mut Criterion) {
     for (name, body, is_mutation) in cases {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("{name}: read"), |b| {
-            b.iter(|| black_box(request(&admission::Request::read(black_box(body)).unwrap()).kind));
+            b.iter(|| with(black_box(body), |request| black_box(request.kind)));
         });
         group.bench_function(format!("{name}: read and decide"), |b| {
             b.iter(|| decide(black_box(body), is_mutation, &policies, &facts, now));
         });
-        let review = admission::Request::read(body).unwrap();
-        let request = request(&review);
-        let namespace = facts.namespace(request.namespace);
-        group.bench_function(format!("{name}: decide"), |b| {
-            b.iter(|| {
-                let outcome = if is_mutation {
-                    engine::fill_in(black_box(&request), &policies, &namespace, now)
-                } else {
-                    engine::judge(black_box(&request), &policies, &namespace, now)
-                };
-                black_box(outcome.verdict.findings.len())
+        with(body, |request| {
+            let namespace = facts.namespace(request.namespace);
+            group.bench_function(format!("{name}: decide"), |b| {
+                b.iter(|| {
+                    let outcome = if is_mutation {
+                        engine::fill_in(black_box(request), &policies, &namespace, now)
+                    } else {
+                        engine::judge(black_box(request), &policies, &namespace, now)
+                    };
+                    black_box(outcome.verdict.findings.len())
+                });
             });
         });
     }

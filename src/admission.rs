@@ -12,27 +12,30 @@ use serde_json::value::RawValue;
 
 pub use response::{Response, Status, StatusCause};
 
-use crate::object::{Text, nullable};
+use crate::object::{Envelope, ReadError, Text, nullable};
 
 /// The version of the reviews that are understood.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
 
 /// An AdmissionReview with a request.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an AdmissionReview")]
-struct Review<'a> {
+#[serde(rename_all = "camelCase", expecting = "an AdmissionReview", bound = "O: Deserialize<'de>")]
+struct Review<'a, O> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     api_version: Text<'a>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     kind: Text<'a>,
     #[serde(borrow)]
-    request: Option<Request<'a>>,
+    request: Option<Request<'a, O>>,
 }
 
+/// An object that came along, its outermost fields read.
+pub type Sent<'a> = Result<Envelope<'a>, ReadError>;
+
 /// What the apiserver asks.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request<'a> {
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound = "O: Deserialize<'de>")]
+pub struct Request<'a, O = Sent<'a>> {
     /// Identifies the call, not the change: a retry has another one.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub uid: Text<'a>,
@@ -58,11 +61,11 @@ pub struct Request<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub user_info: UserInfo<'a>,
     /// The object as it would be stored; null on DELETE.
-    #[serde(borrow)]
-    pub object: Option<&'a RawValue>,
+    #[serde(default)]
+    pub object: Option<O>,
     /// The object as it is stored; null on CREATE.
-    #[serde(borrow)]
-    pub old_object: Option<&'a RawValue>,
+    #[serde(default)]
+    pub old_object: Option<O>,
     /// Whether nothing will be stored.
     #[serde(default, deserialize_with = "nullable")]
     pub dry_run: bool,
@@ -149,17 +152,47 @@ impl<'a> Request<'a> {
     /// # Errors
     /// When the body is no such review, or one that can't be answered.
     pub fn read(body: &'a [u8]) -> Result<Self, ReviewError> {
-        let review: Review<'a> =
-            serde_json::from_slice(body).map_err(|error| ReviewError::Unreadable(error.to_string()))?;
-        if &*review.api_version != API_VERSION || &*review.kind != "AdmissionReview" {
-            let (kind, api_version) = (review.kind.to_string(), review.api_version.to_string());
+        // Once through all of it is enough, but for objects that no apiserver sends.
+        let request = match serde_json::from_slice::<Review<'a, Envelope<'a>>>(body) {
+            Ok(review) => review.request()?.map(Ok),
+            Err(_) => {
+                let review = serde_json::from_slice::<Review<'a, &'a RawValue>>(body);
+                let review = review.map_err(|error| ReviewError::Unreadable(error.to_string()))?;
+                review.request()?.map(|object| Envelope::read(object.get()))
+            }
+        };
+        Ok(request)
+    }
+}
+
+impl<'a, O> Review<'a, O> {
+    fn request(self) -> Result<Request<'a, O>, ReviewError> {
+        if &*self.api_version != API_VERSION || &*self.kind != "AdmissionReview" {
+            let (kind, api_version) = (self.kind.to_string(), self.api_version.to_string());
             return Err(ReviewError::OtherKind { kind, api_version });
         }
-        let request = review.request.ok_or(ReviewError::NoRequest)?;
-        if request.uid.is_empty() {
-            return Err(ReviewError::NoUid);
+        let request = self.request.ok_or(ReviewError::NoRequest)?;
+        if request.uid.is_empty() { Err(ReviewError::NoUid) } else { Ok(request) }
+    }
+}
+
+impl<'a, O> Request<'a, O> {
+    /// The same request with its objects read.
+    fn map<P>(self, mut read: impl FnMut(O) -> P) -> Request<'a, P> {
+        Request {
+            uid: self.uid,
+            kind: self.kind,
+            resource: self.resource,
+            sub_resource: self.sub_resource,
+            name: self.name,
+            namespace: self.namespace,
+            operation: self.operation,
+            user_info: self.user_info,
+            object: self.object.map(&mut read),
+            old_object: self.old_object.map(&mut read),
+            dry_run: self.dry_run,
+            options: self.options,
         }
-        Ok(request)
     }
 }
 

@@ -226,13 +226,49 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The outermost fields; the spec is read in a second step, once the kind is known.
-#[derive(Deserialize)]
-struct Envelope<'a> {
+/// The outermost fields; what is inside is read in a second step, once the kind is known.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     metadata: Metadata<'a>,
     #[serde(borrow)]
     spec: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the outermost fields of an object from its JSON text.
+    ///
+    /// # Errors
+    /// When the text is no JSON, or something in the metadata has another type than in the API.
+    pub fn read(text: &'a str) -> Result<Self, ReadError> {
+        read_text(text, "")
+    }
+
+    /// Reads what is inside an object of a known kind.
+    ///
+    /// # Errors
+    /// When a field that a rule reads has another type than in the API.
+    pub fn body(&self, kind: Kind) -> Result<Body<'a>, ReadError> {
+        Body::read(kind, self.spec_text())
+    }
+
+    /// Reads what is inside an `autoscaling/v1` Scale.
+    ///
+    /// # Errors
+    /// As [`Envelope::body`].
+    pub fn scale(&self) -> Result<Body<'a>, ReadError> {
+        Ok(Body::Scale(read_spec(self.spec_text())?))
+    }
+
+    /// Whether both have the same spec and the same annotations.
+    pub fn declares_the_same(&self, other: &Self) -> bool {
+        let spec = |envelope: &Self| envelope.spec.map(RawValue::get);
+        spec(self) == spec(other) && self.metadata.annotations == other.metadata.annotations
+    }
+
+    fn spec_text(&self) -> &'a str {
+        self.spec.map_or(NO_SPEC, RawValue::get)
+    }
 }
 
 /// The spec of an object without one.
@@ -244,8 +280,9 @@ impl<'a> Object<'a> {
     /// # Errors
     /// When the text is no JSON, or a field that a rule reads has another type than in the API.
     pub fn read(kind: Kind, text: &'a str) -> Result<Self, ReadError> {
-        let (metadata, spec) = Self::open(text)?;
-        Ok(Self { kind, metadata, body: Body::read(kind, spec.unwrap_or(NO_SPEC))?, spec })
+        let envelope = Envelope::read(text)?;
+        let body = envelope.body(kind)?;
+        Ok(Self::new(kind, envelope, body))
     }
 
     /// Reads the `autoscaling/v1` Scale of a workload of the given kind.
@@ -253,8 +290,14 @@ impl<'a> Object<'a> {
     /// # Errors
     /// As [`Object::read`].
     pub fn read_scale(kind: Kind, text: &'a str) -> Result<Self, ReadError> {
-        let (metadata, spec) = Self::open(text)?;
-        Ok(Self { kind, metadata, body: Body::Scale(read_spec(spec.unwrap_or(NO_SPEC))?), spec })
+        let envelope = Envelope::read(text)?;
+        let body = envelope.scale()?;
+        Ok(Self::new(kind, envelope, body))
+    }
+
+    /// The object of an envelope and what was inside.
+    pub fn new(kind: Kind, envelope: Envelope<'a>, body: Body<'a>) -> Self {
+        Self { kind, metadata: envelope.metadata, body, spec: envelope.spec.map(RawValue::get) }
     }
 
     /// The same object with another spec.
@@ -267,11 +310,6 @@ impl<'a> Object<'a> {
             _ => Body::read(self.kind, spec)?,
         };
         Ok(Object { kind: self.kind, metadata: self.metadata.clone(), body, spec: Some(spec) })
-    }
-
-    fn open(text: &'a str) -> Result<(Metadata<'a>, Option<&'a str>), ReadError> {
-        let Envelope { metadata, spec } = read_text(text, "")?;
-        Ok((metadata, spec.map(RawValue::get)))
     }
 
     /// Whether it has a spec at all.

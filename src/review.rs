@@ -19,17 +19,15 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, error, error_span, warn};
 
-use crate::admission::{Request, Response, Status, UserInfo};
+use crate::admission::{Request, Response, Sent, Status, UserInfo};
 use crate::audit::{AuditLog, Record};
 use crate::engine::{self, Operation, Outcome, Permission};
 use crate::facts::{Facts, NamespaceFacts, Reference};
 use crate::metrics::{Confirmation, Metrics};
-use crate::object::{Kind, Object, ReadError, Text, nullable};
+use crate::object::{Envelope, Kind, Object, ReadError, Text};
 use crate::otlp;
 use crate::policy::Policy;
 use crate::policy::reload::Policies;
@@ -156,7 +154,7 @@ impl Review for Reviewer {
 impl Reviewer {
     async fn answer(&self, phase: Phase, body: &[u8], deadline: Instant) -> Answer {
         let started = Instant::now();
-        let request = match Request::read(body) {
+        let mut request = match Request::read(body) {
             Ok(request) => request,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
@@ -166,7 +164,14 @@ impl Reviewer {
         };
         // Whatever is logged or done for the request says so, however little is logged.
         let span = error_span!("review", uid = %render::sanitise(&request.uid), phase = phase.as_str());
-        self.decide(phase, &request, operation, started, deadline).instrument(span).await
+        let subject = match policy::is_about_policy(&request) {
+            true => policy::fault(body, &self.policies).map_or(Ok(None), Err),
+            false => {
+                let objects = (request.object.take(), request.old_object.take());
+                subject(&request, operation, objects)
+            }
+        };
+        self.decide(phase, &request, operation, subject, started, deadline).instrument(span).await
     }
 
     async fn decide(
@@ -174,14 +179,11 @@ impl Reviewer {
         phase: Phase,
         request: &Request<'_>,
         operation: Operation,
+        subject: Result<Option<engine::Request<'_>>, ReadError>,
         started: Instant,
         deadline: Instant,
     ) -> Answer {
         let mut response = Response::allow(&request.uid);
-        let subject = match policy::is_about_policy(request) {
-            true => policy::fault(request, &self.policies).map_or(Ok(None), Err),
-            false => subject(request, operation),
-        };
         match subject {
             Ok(Some(subject)) => {
                 let verdict = match self.verdict(phase, &subject, &request.user_info).await {
@@ -444,6 +446,7 @@ fn operation(request: &Request<'_>) -> Option<Operation> {
 fn subject<'a>(
     request: &'a Request<'a>,
     operation: Operation,
+    (object, old): (Option<Sent<'a>>, Option<Sent<'a>>),
 ) -> Result<Option<engine::Request<'a>>, ReadError> {
     let is_write = matches!(operation, Operation::Create | Operation::Update);
     let is_scale = &*request.sub_resource == "scale";
@@ -454,21 +457,23 @@ fn subject<'a>(
     let (Some(kind), true) = (kind, is_write && is_asked) else {
         return Ok(None);
     };
-    let read = |text| if is_scale { Object::read_scale(kind, text) } else { Object::read(kind, text) };
-    let Some(object) = request.object else {
+    let Some(object) = object else {
         return Err(ReadError {
             path: "object".to_owned(),
             problem: "expected an object, found null".to_owned(),
         });
     };
+    let object = object?;
     // An old object that can't be read is no excuse, but no reason to refuse its successor either.
-    let old = request.old_object.filter(|_| operation == Operation::Update);
-    let object = match (read(object.get()), old) {
-        (Ok(object), _) => object,
+    let old = old.filter(|_| operation == Operation::Update).and_then(Result::ok);
+    let body = |of: &Envelope<'a>| if is_scale { of.scale() } else { of.body(kind) };
+    let object = match (body(&object), &old) {
+        (Ok(body), _) => Object::new(kind, object, body),
         // Whatever is in there was there before: a finalizer must come off all the same.
-        (Err(_), Some(old)) if same(object, old) => return Ok(None),
+        (Err(_), Some(old)) if object.declares_the_same(old) => return Ok(None),
         (Err(error), _) => return Err(error),
     };
+    let old = old.and_then(|old| body(&old).ok().map(|body| Object::new(kind, old, body)));
     Ok(Some(engine::Request {
         operation,
         kind,
@@ -478,29 +483,8 @@ fn subject<'a>(
         manager: request.options.field_manager.as_deref(),
         manifest: false,
         object,
-        old: old.and_then(|old| read(old.get()).ok()),
+        old,
     }))
-}
-
-/// Whether two objects of which nothing else can be read have the same spec and the same annotations:
-/// a waiver must not slip in unread.
-fn same(new: &RawValue, old: &RawValue) -> bool {
-    #[derive(Deserialize)]
-    struct Envelope<'a> {
-        #[serde(borrow)]
-        spec: Option<&'a RawValue>,
-        metadata: Annotated,
-    }
-    #[derive(Deserialize)]
-    struct Annotated {
-        #[serde(default, deserialize_with = "nullable")]
-        annotations: BTreeMap<String, String>,
-    }
-    let read = |object: &'_ RawValue| {
-        let envelope = serde_json::from_str::<Envelope<'_>>(object.get()).ok()?;
-        Some((envelope.spec?.get().to_owned(), envelope.metadata.annotations))
-    };
-    read(new).is_some_and(|new| read(old) == Some(new))
 }
 
 fn refuse(status: StatusCode, problem: &str) -> Answer {

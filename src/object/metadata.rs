@@ -76,6 +76,13 @@ impl<'a> Annotations<'a> {
     }
 }
 
+impl PartialEq for Annotations<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let last_applied = |annotations: &Self| annotations.last_applied.map(RawValue::get);
+        self.others == other.others && last_applied(self) == last_applied(other)
+    }
+}
+
 /// All but `kubectl.kubernetes.io/last-applied-configuration`.
 impl<'a> Deref for Annotations<'a> {
     type Target = BTreeMap<Text<'a>, Text<'a>>;

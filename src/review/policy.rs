@@ -1,5 +1,6 @@
 //! Reviews of policies themselves: one that couldn't be in force is refused where it is written.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admission::Request;
@@ -17,15 +18,29 @@ pub(super) fn is_about_policy(request: &Request<'_>) -> bool {
         && request.sub_resource.is_empty()
 }
 
-/// What is wrong with the policy that the request writes.
-pub(super) fn fault(request: &Request<'_>, policies: &Policies) -> Option<ReadError> {
-    let object = match serde_json::from_str::<Value>(request.object?.get()) {
-        Ok(object) => object,
+/// A review whose objects are kept as they came: unknown fields are what this is about.
+#[derive(Deserialize)]
+struct Review {
+    request: Written,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    #[serde(default)]
+    object: Value,
+    #[serde(default)]
+    old_object: Value,
+}
+
+/// What is wrong with the policy that a review writes.
+pub(super) fn fault(review: &[u8], policies: &Policies) -> Option<ReadError> {
+    let Written { object, old_object } = match serde_json::from_slice::<Review>(review) {
+        Ok(review) => review.request,
         Err(error) => return Some(ReadError { path: ".".to_owned(), problem: error.to_string() }),
     };
     // A finalizer must come off a bad one, too.
-    let old = request.old_object.and_then(|old| serde_json::from_str::<Value>(old.get()).ok());
-    if old.is_some_and(|old| old.get("spec") == object.get("spec")) {
+    if !old_object.is_null() && old_object.get("spec") == object.get("spec") {
         return None;
     }
     let faults = policies.faults(&object);
