@@ -65,11 +65,12 @@ fn main() -> anyhow::Result<()> {
     let mut table = Table::default();
     for case in reviews::all().iter().filter(|case| case.name.contains(&args.filter)) {
         runtime.block_on(check(case, &processes, &certificate))?;
-        // First what each can do at most, then how long an answer takes at half of the floor's most.
+        // First what each can do at most, then how long an answer takes at half of what the slower one
+        // of the two can do: a queue that only grows says nothing about an answer.
         let most = runtime.block_on(rounds(&args, &processes, &certificate, case, |client| {
             Box::pin(client.closed_loop(turn))
         }))?;
-        let rate = report::rate(&most[1]) / 2.0;
+        let rate = report::rate(&most[0]).min(report::rate(&most[1])) / 2.0;
         let paced = runtime.block_on(rounds(&args, &processes, &certificate, case, |client| {
             Box::pin(client.paced(rate, turn))
         }))?;
