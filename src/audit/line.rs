@@ -26,6 +26,10 @@ pub const MAX_LINE: usize = 64 * 1024;
 /// Room kept for `truncated`, the brackets around lists and the line feed.
 const RESERVE: usize = 512;
 
+/// So many findings and operations mostly fit as they are; to see whether they do costs less than to
+/// measure each.
+const FEW: usize = 32;
+
 const NAME: usize = 256;
 const USER: usize = 1024;
 const LIST: usize = 8 * 1024;
@@ -41,15 +45,31 @@ impl Record {
     pub fn to_line(&self) -> Vec<u8> {
         let mut cut = Cut(self.truncated);
         let mut record = self.bounded_head(&mut cut);
+        let head = cut.0;
+        if self.findings.len() + self.patch.len() <= FEW {
+            record.findings = self.findings.iter().map(|finding| cut.finding(finding)).collect();
+            record.patch = self.patch.iter().map(|operation| cut.operation(operation)).collect();
+            record.truncated = cut.0;
+            let line = record.written();
+            if line.len() <= MAX_LINE - RESERVE {
+                return line;
+            }
+            (record.findings, record.patch) = (Vec::new(), Vec::new());
+            (record.truncated, cut.0) = (Truncated::default(), head);
+        }
         let mut room = MAX_LINE.saturating_sub(RESERVE + size(&record));
         record.findings = fit_findings(&self.findings, &mut room, &mut cut);
         record.patch = fit(self.patch.iter(), &mut room, &mut cut, Cut::operation);
         cut.0.patch += left_out(&self.patch, &record.patch);
         record.truncated = cut.0;
+        record.written()
+    }
 
+    /// This record as it is, and a line feed.
+    fn written(&self) -> Vec<u8> {
         let mut line = Vec::with_capacity(1024);
         // Writing to memory doesn't fail, and no type in a record has keys that JSON can't hold.
-        if serde_json::to_writer(&mut line, &record).is_err() {
+        if serde_json::to_writer(&mut line, self).is_err() {
             line.clear();
         }
         line.push(b'\n');
@@ -95,6 +115,12 @@ struct Cut(Truncated);
 impl Cut {
     fn text(&mut self, text: &str, limit: usize) -> String {
         const ELLIPSIS: char = '…';
+        // Most texts are short and plain.
+        let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if is_plain && text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() <= limit
+        {
+            return text.to_owned();
+        }
         let mut out = String::with_capacity(text.len().min(limit));
         let mut size = 0;
         let mut last_fit = 0;
