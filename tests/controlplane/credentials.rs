@@ -28,6 +28,7 @@ const USERS: [(&str, &[&str]); 4] = [
 ];
 
 /// The files that servers and clients are pointed at.
+#[derive(Clone)]
 pub(crate) struct Credentials {
     dir: PathBuf,
     tokens: BTreeMap<&'static str, String>,
@@ -67,31 +68,44 @@ impl Credentials {
         self.tokens.get(user).unwrap_or_else(|| panic!("no user {user}; there are {:?}", self.tokens.keys()))
     }
 
+    /// Whose token it is.
+    pub(crate) fn user(&self, token: &str) -> Option<&'static str> {
+        self.tokens.iter().find(|(_, theirs)| *theirs == token).map(|(user, _)| *user)
+    }
+
     /// The kubeconfig of a user.
     pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
         assert!(self.tokens.contains_key(user), "no user {user}; there are {:?}", self.tokens.keys());
         self.dir.join(format!("{}.kubeconfig", user.replace(':', "-")))
     }
 
-    /// Writes a kubeconfig for each user of the API server at `url`.
-    pub(crate) fn write_kubeconfigs(&self, url: &str) -> anyhow::Result<()> {
-        for (user, token) in &self.tokens {
-            // JSON is YAML too, and both kubectl and kube read it.
-            let config = json!({
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{
-                    "name": "plane",
-                    "cluster": { "server": url, "certificate-authority": self.path("ca.crt") },
-                }],
-                "users": [{ "name": user, "user": { "token": token } }],
-                "contexts": [{ "name": user, "context": { "cluster": "plane", "user": user } }],
-                "current-context": user,
-            });
-            fs::write(self.kubeconfig(user), format!("{config:#}\n"))
-                .context("failed to write a kubeconfig")?;
+    /// The kubeconfig by which the admin reaches the API server itself, whoever is in front of it.
+    pub(crate) fn direct_kubeconfig(&self) -> PathBuf {
+        self.dir.join("direct.kubeconfig")
+    }
+
+    /// Writes a kubeconfig for each user of the API server at `url`, and one for the server itself.
+    pub(crate) fn write_kubeconfigs(&self, url: &str, direct: &str) -> anyhow::Result<()> {
+        for user in self.tokens.keys() {
+            self.write_kubeconfig(&self.kubeconfig(user), user, url)?;
         }
-        Ok(())
+        self.write_kubeconfig(&self.direct_kubeconfig(), "admin", direct)
+    }
+
+    fn write_kubeconfig(&self, path: &Path, user: &str, url: &str) -> anyhow::Result<()> {
+        // JSON is YAML too, and both kubectl and kube read it.
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{
+                "name": "plane",
+                "cluster": { "server": url, "certificate-authority": self.path("ca.crt") },
+            }],
+            "users": [{ "name": user, "user": { "token": self.token(user) } }],
+            "contexts": [{ "name": user, "context": { "cluster": "plane", "user": user } }],
+            "current-context": user,
+        });
+        fs::write(path, format!("{config:#}\n")).context("failed to write a kubeconfig")
     }
 
     /// A certificate authority of its own rather than what kube-apiserver makes for itself: clients

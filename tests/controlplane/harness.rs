@@ -18,9 +18,11 @@ mod credentials;
 mod kubectl;
 mod plimsoll;
 mod process;
+mod relay;
 mod scratch;
 mod servers;
 mod systems;
+mod write;
 
 use std::{
     path::{Path, PathBuf},
@@ -33,18 +35,24 @@ use anyhow::bail;
 use serde_json::json;
 
 use self::credentials::Credentials;
+use self::relay::Relay;
 pub(crate) use self::{
     binaries::{Binaries, cache_dir, helm, keda_crds, kube_score, report_crds},
     kubectl::{Run, wait_until},
     plimsoll::{Plimsoll, http_get},
     process::{NO_PROXY, Supervised, free_port, say},
+    relay::Heard,
     scratch::ScratchDir,
     systems::{Manifest, SYSTEMS, manifests},
+    write::{Answer, Target, Write},
 };
 
 /// How long a server may take until it is ready. An idle machine needs 3 seconds, a busy one much
 /// more, and a server that has ended is noticed at once.
 const START: Duration = Duration::from_secs(180);
+
+/// The name of the API server's process and log.
+const APISERVER: &str = "kube-apiserver";
 
 /// Keeps a question that a server took before it could answer it from being waited for: the server
 /// would let it hang for a minute.
@@ -67,6 +75,9 @@ pub(crate) struct Options {
     pub(crate) controller_manager_args: Vec<String>,
     /// An audit policy; what it records is in [`ControlPlane::audit_log`].
     pub(crate) audit_policy: Option<String>,
+    /// Hears of every write once [`ControlPlane::ask_cut_off`] was called, and what it would have come to
+    /// where no webhook answers. Without it there is no second API server.
+    pub(crate) heard: Option<Heard>,
     /// Hears what is going on when it takes a while: the first build, above all.
     pub(crate) progress: fn(&str),
 }
@@ -78,6 +89,7 @@ impl Default for Options {
             apiserver_args: Vec::new(),
             controller_manager_args: Vec::new(),
             audit_policy: None,
+            heard: None,
             progress: say,
         }
     }
@@ -87,11 +99,14 @@ impl Default for Options {
 pub(crate) struct ControlPlane {
     // Fields are dropped in this order: who talks to a server goes before the server does.
     controller_manager: Option<Supervised>,
+    relay: Option<Relay>,
+    cut_off: Option<Supervised>,
     apiserver: Supervised,
     etcd: Supervised,
     etcd_url: String,
     port: u16,
     url: String,
+    cut_off_url: String,
     options: Options,
     credentials: Credentials,
     binaries: Binaries,
@@ -117,13 +132,14 @@ impl ControlPlane {
     }
 
     /// The control plane that all tests of a process share, started by whoever asks first. It is
-    /// never dropped; the end of the process ends it.
-    pub(crate) fn shared() -> &'static Self {
+    /// never dropped; the end of the process ends it. `heard` hears of every write.
+    pub(crate) fn shared(heard: Heard) -> &'static Self {
         static SHARED: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
         SHARED
             .get_or_init(|| {
-                let options = Options { audit_policy: Some(WRITES.to_owned()), ..Options::default() };
-                Self::start(options).map_err(|error| format!("{error:#}"))
+                let audit_policy = Some(WRITES.to_owned());
+                Self::start(Options { audit_policy, heard: Some(heard), ..Options::default() })
+                    .map_err(|error| format!("{error:#}"))
             })
             .as_ref()
             .unwrap_or_else(|error| panic!("failed to start a control plane: {error}"))
@@ -136,16 +152,40 @@ impl ControlPlane {
         let etcd = servers::etcd(&scratch, &etcd_url, binaries)?;
 
         let port = free_port();
-        let url = format!("https://127.0.0.1:{port}");
-        credentials.write_kubeconfigs(&url)?;
-        let apiserver = servers::apiserver(&scratch, &credentials, &etcd_url, port, options, binaries)?;
+        let direct = format!("https://127.0.0.1:{port}");
+        let apiserver =
+            servers::apiserver(APISERVER, &scratch, &credentials, &etcd_url, port, options, binaries)?;
+        let port_2 = free_port();
+        let cut_off_url = format!("https://127.0.0.1:{port_2}");
+        let (mut relay, mut cut_off) = (None, None);
+        if let Some(heard) = options.heard {
+            let mut flags = options.apiserver_args.clone();
+            flags.extend(relay::cut_off(scratch.path())?);
+            let options = Options { audit_policy: None, apiserver_args: flags, ..options.clone() };
+            let name = "kube-apiserver-cut-off";
+            cut_off = Some(servers::apiserver(
+                name,
+                &scratch,
+                &credentials,
+                &etcd_url,
+                port_2,
+                &options,
+                binaries,
+            )?);
+            relay = Some(Relay::start(&credentials, &direct, &cut_off_url, heard)?);
+        }
+        let url = relay.as_ref().map_or(&*direct, Relay::url).to_owned();
+        credentials.write_kubeconfigs(&url, &direct)?;
         let mut plane = Self {
             controller_manager: None,
+            relay,
+            cut_off,
             apiserver,
             etcd,
             etcd_url,
             port,
             url,
+            cut_off_url,
             options: options.clone(),
             credentials,
             binaries: binaries.clone(),
@@ -153,6 +193,9 @@ impl ControlPlane {
         };
         let ready = ["get", "--raw", "/readyz", SOON];
         plane.wait_for("kube-apiserver to be ready", || plane.kubectl("admin", &ready))?;
+        if plane.relay.is_some() {
+            plane.wait_for("the other kube-apiserver to be ready", || plane.cut_off(&ready))?;
+        }
         plane.bind_developers(options)?;
         if options.controller_manager {
             let manager = servers::controller_manager(&plane.scratch, &plane.credentials, options, binaries)?;
@@ -201,8 +244,7 @@ impl ControlPlane {
             if run.status_ok {
                 return Ok(());
             }
-            let servers = [Some(&self.etcd), Some(&self.apiserver), self.controller_manager.as_ref()];
-            for server in servers.into_iter().flatten() {
+            for server in self.servers() {
                 check(server)?;
             }
             if began.elapsed() > START {
@@ -219,6 +261,35 @@ impl ControlPlane {
     /// The kubeconfig of `admin`, `alice` or `bob`.
     pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
         self.credentials.kubeconfig(user)
+    }
+
+    /// The kubeconfig by which the admin reaches the API server itself, relay or not.
+    pub(crate) fn direct_kubeconfig(&self) -> PathBuf {
+        self.credentials.direct_kubeconfig()
+    }
+
+    /// From now on every write is first tried where no webhook answers, and heard of. `probe` is a write
+    /// that is refused there as soon as that server has seen the webhooks' registration.
+    #[track_caller]
+    pub(crate) fn ask_cut_off(&self, probe: &[&str]) {
+        let Some(relay) = &self.relay else { return };
+        let probe = [probe, &["--dry-run=server"]].concat();
+        wait_until("a refusal where no webhook answers", START, || {
+            self.cut_off(&probe).stderr.contains("failed calling webhook")
+        });
+        relay.ask();
+    }
+
+    /// kubectl as the admin of the API server that reaches no webhook.
+    fn cut_off(&self, args: &[&str]) -> Run {
+        let mut command = self.kubectl_command("admin");
+        command.args(["--server", &self.cut_off_url]).args(args);
+        Run::of(command, "")
+    }
+
+    /// What those who hear of writes complained about.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.relay.as_ref().map(Relay::complaints).unwrap_or_default()
     }
 
     /// The bearer token of `admin`, `alice` or `bob`.
@@ -274,7 +345,8 @@ impl ControlPlane {
     /// Starts a killed API server anew where and as it was, and doesn't wait for it.
     pub(crate) fn start_apiserver(&mut self) -> anyhow::Result<()> {
         let Self { scratch, credentials, etcd_url, port, options, binaries, .. } = &*self;
-        self.apiserver = servers::apiserver(scratch, credentials, etcd_url, *port, options, binaries)?;
+        self.apiserver =
+            servers::apiserver(APISERVER, scratch, credentials, etcd_url, *port, options, binaries)?;
         Ok(())
     }
 
@@ -295,7 +367,8 @@ impl ControlPlane {
 
     /// The servers: their pids, logs, and what it takes to disturb them.
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Supervised> {
-        [Some(&self.etcd), Some(&self.apiserver), self.controller_manager.as_ref()].into_iter().flatten()
+        let others = [self.cut_off.as_ref(), self.controller_manager.as_ref()];
+        [&self.etcd, &self.apiserver].into_iter().chain(others.into_iter().flatten())
     }
 
     /// Starts a program (Plimsoll itself, for one) with its log in [`ControlPlane::dir`], which

@@ -118,7 +118,10 @@ impl ControlPlane {
     pub(crate) fn kubectl_stdin(&self, user: &str, args: &[&str], input: &str) -> Run {
         let mut command = self.kubectl_command(user);
         command.args(args);
-        Run::of(command, input)
+        let run = Run::of(command, input);
+        let complaints = self.complaints();
+        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+        run
     }
 
     /// Applies manifests, YAML or JSON, as admin and on the server's side, so that large CRDs (their

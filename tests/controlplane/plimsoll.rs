@@ -35,7 +35,7 @@ impl Plimsoll {
         let (port, ops) = (free_port(), free_port());
         let audit_log = plane.dir().join(format!("decisions-{port}.jsonl"));
         let (listen, ops_listen) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{ops}"));
-        let kubeconfig = plane.kubeconfig("admin");
+        let kubeconfig = plane.direct_kubeconfig();
         let text = |path: &Path| path.to_str().map(str::to_owned).context("a path is no UTF-8");
         let (kubeconfig, log) = (text(&kubeconfig)?, text(&audit_log)?);
         let mut args = vec!["serve", "--listen", &listen, "--ops-listen", &ops_listen];
@@ -81,6 +81,7 @@ impl Plimsoll {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+        plane.ask_cut_off(&["create", "deployment", "probe", "--image=probe", "--replicas=2", "-n", PROBE]);
         Ok(())
     }
 

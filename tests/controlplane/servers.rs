@@ -25,8 +25,9 @@ pub(super) fn etcd(scratch: &ScratchDir, url: &str, binaries: &Binaries) -> anyh
     scratch.spawn("etcd", &binaries.etcd, &args, &NO_PROXY)
 }
 
-/// The API server, whose flags from the options come last.
+/// An API server, whose flags from the options come last.
 pub(super) fn apiserver(
+    name: &str,
     scratch: &ScratchDir,
     credentials: &Credentials,
     etcd_url: &str,
@@ -59,7 +60,7 @@ pub(super) fn apiserver(
         args.push(format!("--audit-log-path={}", scratch.path().join("audit.jsonl").display()));
     }
     args.extend(options.apiserver_args.iter().cloned());
-    scratch.spawn("kube-apiserver", &binaries.kube_apiserver, &args, &NO_PROXY)
+    scratch.spawn(name, &binaries.kube_apiserver, &args, &NO_PROXY)
 }
 
 /// The built-in controllers.

@@ -201,6 +201,7 @@ fn every_door_says_the_same_of_every_fixture() {
             "--allow-privileged=true".to_owned(),
             "--feature-gates=MaxUnavailableStatefulSet=true".to_owned(),
         ],
+        heard: Some(super::while_down::heard),
         ..Options::default()
     })
     .unwrap();

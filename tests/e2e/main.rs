@@ -1,6 +1,7 @@
 //! End to end: a real kube-apiserver, etcd and controller manager, kubectl, and Plimsoll's own binary.
 //!
-//! All tests share one control plane and one Plimsoll; each has a namespace of its own.
+//! All tests share one control plane and one Plimsoll; each has a namespace of its own. Whatever they write
+//! is first tried where no Plimsoll answers: see `while_down`.
 
 #![allow(
     clippy::expect_used,
@@ -26,6 +27,7 @@ mod schedules;
 mod stability;
 mod systems;
 mod waivers;
+mod while_down;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -53,7 +55,7 @@ struct Stage {
 fn stage() -> &'static Stage {
     static STAGE: OnceLock<Stage> = OnceLock::new();
     STAGE.get_or_init(|| {
-        let plane = ControlPlane::shared();
+        let plane = ControlPlane::shared(while_down::heard);
         let program = Path::new(env!("CARGO_BIN_EXE_plimsoll"));
         let args = [&["--policies"][..], &POLICIES].concat();
         let plimsoll = Plimsoll::start(plane, program, &args).expect("Plimsoll starts");

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::controlplane::wait_until;
-use crate::installation::Installation;
+use crate::installation::{Installation, NAMESPACE};
 use crate::{SOON, installation};
 
 const START: &str =
@@ -61,39 +61,51 @@ fn autoscaler(target: &str, min: u32) -> Value {
     })
 }
 
-/// What was tried, and whether it went through.
+/// What was tried, by what was done, and whether it went through.
 struct Table<'a> {
     installation: &'a Installation,
     namespace: &'a str,
-    rows: String,
+    rows: Vec<(&'static str, Vec<&'static str>, Vec<&'static str>)>,
 }
 
 impl Table<'_> {
-    fn row(&mut self, what: &str, goes_on: bool) {
-        let outcome = if goes_on { "goes on" } else { "refused" };
-        writeln!(self.rows, "| {what} | {outcome} |").unwrap();
+    fn row(&mut self, how: &'static str, what: &'static str, goes_on: bool) {
+        if self.rows.last().is_none_or(|(last, ..)| *last != how) {
+            self.rows.push((how, Vec::new(), Vec::new()));
+        }
+        let (_, refused, passed) = self.rows.last_mut().expect("there is one now");
+        if goes_on { passed.push(what) } else { refused.push(what) }
+    }
+
+    fn text(&self) -> String {
+        let mut text =
+            "| while every replica is stopped | is refused | goes on |\n|---|---|---|\n".to_owned();
+        for (how, refused, passed) in &self.rows {
+            writeln!(text, "| {how} | {} | {} |", refused.join(", "), passed.join(", ")).unwrap();
+        }
+        text
     }
 
     /// A user types this.
-    fn kubectl(&mut self, what: &str, args: &[&str], input: &str) {
+    fn kubectl(&mut self, how: &'static str, what: &'static str, args: &[&str], input: &str) {
         let args = [args, &["-n", self.namespace]].concat();
         let run = self.installation.plane.kubectl_stdin("admin", &args, input);
         if !run.status_ok {
             let names_us = run.stderr.contains("plimsoll.dev\": failed to call webhook");
             assert!(names_us, "what is refused should say by whom: {run}");
         }
-        self.row(what, run.status_ok);
+        self.row(how, what, run.status_ok);
     }
 
-    fn apply(&mut self, what: &str, object: &Value) {
-        self.kubectl(what, &["apply", "-f", "-"], &object.to_string());
+    fn apply(&mut self, what: &'static str, object: &Value) {
+        self.kubectl("`kubectl apply` of", what, &["apply", "-f", "-"], &object.to_string());
     }
 
     /// A controller does this, or doesn't.
-    fn controller(&mut self, what: &str, mut done: impl FnMut(&Installation) -> bool) {
+    fn controller(&mut self, what: &'static str, mut done: impl FnMut(&Installation) -> bool) {
         // The shortest schedule is a minute, and a machine may be busy.
         wait_until(what, SOON * 2, || done(self.installation));
-        self.row(what, true);
+        self.row("the cluster's own controllers", what, true);
     }
 }
 
@@ -120,52 +132,55 @@ fn without_any_replica_the_cluster_goes_on_and_the_gate_can_be_opened() {
     let replicas = installation.replicas.len();
     installation.stop_all();
     let jobs = count(&installation, &namespace, "jobs");
-    let mut table = Table { installation: &installation, namespace: &namespace, rows: String::new() };
-    table.apply("`kubectl apply` of a Deployment", &workload("Deployment", "new", 2));
-    table.apply("`kubectl apply` of a StatefulSet", &workload("StatefulSet", "new", 2));
-    table.apply("`kubectl apply` of a DaemonSet", &daemon_set("new"));
-    table.apply("`kubectl apply` of a CronJob", &cron_job("new", "@daily"));
-    let job = ["create", "job", "new", "--image=x"];
-    table.kubectl("`kubectl create job`", &job, "");
-    let job = ["create", "job", "from-cron-job", "--from=cronjob/tick"];
-    table.kubectl("`kubectl create job --from=cronjob/…`", &job, "");
-    table.apply("`kubectl apply` of a HorizontalPodAutoscaler", &scaled);
+    let mut table = Table { installation: &installation, namespace: &namespace, rows: Vec::new() };
+    table.apply("Deployments", &workload("Deployment", "new", 2));
+    table.apply("StatefulSets", &workload("StatefulSet", "new", 2));
+    table.apply("DaemonSets", &daemon_set("new"));
+    table.apply("CronJobs", &cron_job("new", "@daily"));
+    table.apply("HorizontalPodAutoscalers", &scaled);
     let budget = json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
     });
-    table.apply("`kubectl apply` of a PodDisruptionBudget", &budget);
-    table.kubectl("`kubectl scale`", &["scale", "deployment", "web", "--replicas=3"], "");
-    let waiver = r#"{"metadata": {"annotations": {"waiver.plimsoll.dev/probes": "{}"}}}"#;
-    let through_status = ["patch", "deployment", "web", "--subresource=status", "-p", waiver];
-    table.kubectl("a waiver written through `/status`", &through_status, "");
-    let status =
-        ["patch", "deployment", "web", "--subresource=status", "-p", r#"{"status": {"collisionCount": 0}}"#];
-    table.kubectl("any other write of `/status`", &status, "");
-    table.kubectl("`kubectl rollout restart`", &["rollout", "restart", "deployment/web"], "");
-    table.kubectl("`kubectl label` of a Deployment", &["label", "deployment", "web", "a=b"], "");
-    let relabel = ["label", "namespace", &namespace, "environment=staging", "--overwrite"];
-    table.kubectl("`kubectl label` of a Namespace", &relabel, "");
+    table.apply("PodDisruptionBudgets", &budget);
     let claim = json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     });
-    table.apply("`kubectl apply` of a PersistentVolumeClaim", &claim);
+    table.apply("PersistentVolumeClaims", &claim);
     let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}});
-    table.apply("`kubectl apply` of a ConfigMap, Secret or Service", &settings);
+    table.apply("ConfigMaps", &settings);
     let policy = json!({
         "apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy", "metadata": {"name": "outage"},
         "spec": {"match": {"namespaces": ["nowhere"]}, "rules": {"probes": {}}},
     });
-    table.kubectl("`kubectl apply` of an InvariantPolicy", &["apply", "-f", "-"], &policy.to_string());
-    table.kubectl(
-        "`kubectl delete` of a Deployment",
-        &["delete", "deployment", "web", "--dry-run=server"],
-        "",
-    );
-    let system = ["create", "deployment", "x", "--image=x", "--dry-run=server"];
-    let in_system = installation.plane.kubectl("admin", &[&system[..], &["-n", "kube-system"]].concat());
-    table.row("anything in kube-system or Plimsoll's own namespace", in_system.status_ok);
+    table.apply("InvariantPolicies", &policy);
+
+    let relabel = ["label", "namespace", &namespace, "environment=staging", "--overwrite"];
+    let commands: [(&str, &[&str]); 8] = [
+        ("`scale`", &["scale", "deployment", "web", "--replicas=3"]),
+        ("`rollout restart`", &["rollout", "restart", "deployment/web"]),
+        ("`label` of a Deployment", &["label", "deployment", "web", "a=b"]),
+        ("`label` of a Namespace", &relabel),
+        ("`create job`", &["create", "job", "new", "--image=x"]),
+        ("`create job --from=cronjob/…`", &["create", "job", "from-cron-job", "--from=cronjob/tick"]),
+        ("`run` of a Pod", &["run", "shell", "--image=x"]),
+        ("`delete` of a Deployment", &["delete", "deployment", "web", "--dry-run=server"]),
+    ];
+    for (what, args) in commands {
+        table.kubectl("`kubectl`", what, args, "");
+    }
+    let through_status = ["patch", "deployment", "web", "--subresource=status", "-p"];
+    let waiver = r#"{"metadata": {"annotations": {"waiver.plimsoll.dev/probes": "{}"}}}"#;
+    let status = r#"{"status": {"collisionCount": 0}}"#;
+    for (what, patch) in [("a waiver", waiver), ("anything else", status)] {
+        table.kubectl("through `/status`", what, &[&through_status[..], &[patch]].concat(), "");
+    }
+    for (what, system) in [("kube-system", "kube-system"), ("Plimsoll's own namespace", NAMESPACE)] {
+        let create = ["create", "deployment", "x", "--image=x", "--dry-run=server", "-n", system];
+        let run = installation.plane.kubectl("admin", &create);
+        table.row("anything in", what, run.status_ok);
+    }
     let pods = ["get", "pods", "-l", "app=web", "-n", &namespace, "-o", "name"];
     let pod = installation.plane.kubectl("admin", &pods).expect_ok("there are pods");
     let pod = pod.lines().next().unwrap();
@@ -197,7 +212,7 @@ fn without_any_replica_the_cluster_goes_on_and_the_gate_can_be_opened() {
         let get = ["get", "deployment", "api", "-n", &namespace, "-o", "jsonpath={.spec.replicas}"];
         installation.plane.kubectl("admin", &get).stdout == "4"
     });
-    let rows = table.rows;
+    let table = table.text();
     let delete = ["delete", "validatingwebhookconfiguration", "plimsoll"];
     installation.plane.kubectl("admin", &delete).expect_ok("configurations are sent to no webhook");
     let new = workload("Deployment", "new", 1).to_string();
@@ -215,7 +230,6 @@ fn without_any_replica_the_cluster_goes_on_and_the_gate_can_be_opened() {
     let page = std::fs::read_to_string(&file).unwrap();
     let (before, rest) = page.split_once(START).expect("the page has a place for the table");
     let (_, after) = rest.split_once(END).expect("the table has an end");
-    let table = format!("| in a governed namespace | while every replica is down |\n|---|---|\n{rows}");
     let fresh = format!("{before}{START}\n{table}\n{END}{after}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&file, &fresh).unwrap();
