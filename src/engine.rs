@@ -484,12 +484,16 @@ impl Merged {
             return self.findings.push(judged);
         };
         let stronger = (judged.denies(), judged.action) > (known.denies(), known.action);
-        let (mut first, second) = if stronger { (judged, known.clone()) } else { (known.clone(), judged) };
-        first.policies.extend(second.policies);
-        first.waivable &= second.waivable;
-        if first.finding.fix.is_empty() {
-            first.finding.fix = second.finding.fix;
+        let other = if stronger { std::mem::replace(known, judged) } else { judged };
+        // Two containers of one name are one place, so a policy may have a finding more than once.
+        for policy in other.policies {
+            if !known.policies.contains(&policy) {
+                known.policies.push(policy);
+            }
         }
-        *known = first;
+        known.waivable &= other.waivable;
+        if known.finding.fix.is_empty() {
+            known.finding.fix = other.finding.fix;
+        }
     }
 }

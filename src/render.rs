@@ -6,8 +6,10 @@ pub mod page;
 pub mod reference;
 pub mod report;
 
+use std::collections::HashMap;
+
 use crate::admission::StatusCause;
-use crate::verdict::{Action, Edit, Judged, State, Verdict};
+use crate::verdict::{Action, Edit, Judged, State, Subject, Verdict};
 use crate::waiver::PREFIX;
 
 /// The longest piece of user-made text that a line quotes, in characters.
@@ -16,6 +18,8 @@ const LONGEST_QUOTE: usize = 512;
 const MOST_LINES: usize = 16;
 /// How many it lists for machines.
 const MOST_CAUSES: usize = 64;
+/// How many findings are told beside the answer: an apiserver passes on 4096 runes of them.
+const MOST_WARNINGS: usize = 64;
 /// The longest line: an apiserver cuts warnings at 256 runes once all of them exceed 4096.
 const LONGEST_WARNING: usize = 250;
 
@@ -55,15 +59,25 @@ pub fn causes(verdict: &Verdict) -> Vec<StatusCause> {
 
 /// What the user is told although the request is let in, or beside its denial.
 pub fn warnings(verdict: &Verdict) -> Vec<String> {
-    let findings = &verdict.findings;
     let mut warnings = Vec::new();
-    for (index, judged) in findings.iter().enumerate() {
-        let belongs = |other: &&Judged| is_filled_in_beside(judged, other);
-        if findings.iter().take(index).any(|other| belongs(&other)) {
-            continue;
+    let mut filled: HashMap<_, Vec<&Judged>> = HashMap::new();
+    for judged in &verdict.findings {
+        if let Some(container) = filled_in_container(judged) {
+            filled.entry(container).or_default().push(judged);
         }
-        let rest: Vec<&Judged> = findings.iter().skip(index + 1).filter(belongs).collect();
-        warnings.extend(if rest.is_empty() { warning(judged) } else { Some(filled_in(judged, &rest)) });
+    }
+    for judged in &verdict.findings {
+        match filled_in_container(judged).map(|container| filled.remove(&container)) {
+            Some(Some(all)) if all.len() > 1 => warnings.push(filled_in(&all)),
+            // With the first one of its container.
+            Some(None) => {}
+            _ => warnings.extend(warning(judged)),
+        }
+    }
+    let more = warnings.len().saturating_sub(MOST_WARNINGS);
+    warnings.truncate(MOST_WARNINGS);
+    if more > 0 {
+        warnings.push(format!("and {}", counted(more, "warning more", "warnings more")));
     }
     warnings.extend(verdict.notices.iter().map(|notice| cut(&sanitise(notice))));
     warnings
@@ -122,23 +136,21 @@ fn brief(judged: &Judged) -> String {
     }
 }
 
-/// Whether two findings tell what was filled in for the same container, which takes one line.
-fn is_filled_in_beside(one: &Judged, other: &Judged) -> bool {
-    let is_told = |judged: &Judged| judged.state == State::Fixed && judged.action != Action::Audit;
-    let (first, second) = (&one.finding, &other.finding);
-    is_told(one)
-        && is_told(other)
-        && first.container.is_some()
-        && (&first.container, &first.subject) == (&second.container, &second.subject)
+/// The container that a finding tells something was filled in for: all of one take one line.
+fn filled_in_container(judged: &Judged) -> Option<(&str, &Subject)> {
+    let is_told = judged.state == State::Fixed && judged.action != Action::Audit;
+    let container = judged.finding.container.as_deref().filter(|_| is_told)?;
+    Some((container, &judged.finding.subject))
 }
 
 /// What several rules filled in for one container.
-fn filled_in(first: &Judged, rest: &[&Judged]) -> String {
-    let all = || std::iter::once(first).chain(rest.iter().copied());
-    let container = first.finding.container.as_deref().unwrap_or_default();
-    let words: Vec<String> = all().flat_map(edits).collect();
-    let rules: Vec<&str> = all().map(|judged| judged.finding.rule).collect();
-    let text = format!("set in container {container} of {}: {}", first.finding.subject, words.join(", "));
+fn filled_in(all: &[&Judged]) -> String {
+    let finding = all.first().map(|judged| &judged.finding);
+    let container = finding.and_then(|finding| finding.container.as_deref()).unwrap_or_default();
+    let words: Vec<String> = all.iter().copied().flat_map(edits).collect();
+    let rules: Vec<&str> = all.iter().map(|judged| judged.finding.rule).collect();
+    let subject = finding.map(|finding| finding.subject.to_string()).unwrap_or_default();
+    let text = format!("set in container {container} of {subject}: {}", words.join(", "));
     let with_rules = sanitise(&format!("{text} ({})", rules.join(", ")));
     // The values tell more than the rules do, if only one of them fits.
     if with_rules.chars().count() <= LONGEST_WARNING { with_rules } else { cut(&sanitise(&text)) }
@@ -203,7 +215,28 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::engine;
+    use crate::facts::NamespaceFacts;
+    use crate::object::{Kind, Object};
+
+    #[test]
+    fn warnings_are_cut_where_nobody_reads_on() {
+        let policy = r#"{"apiVersion":"plimsoll.dev/v1alpha1","kind":"InvariantPolicy","metadata":{"name":"a"},
+            "spec":{"rules":{"probes":{}}}}"#;
+        let policies = crate::policy::load::from_texts(&[("a".to_owned(), policy.to_owned())]).unwrap();
+        let container = |i| format!(r#"{{"name":"c{i}","ports":[{{"containerPort":80}}]}}"#);
+        let containers: Vec<_> = (0..66).map(container).collect();
+        let text =
+            format!(r#"{{"spec":{{"template":{{"spec":{{"containers":[{}]}}}}}}}}"#, containers.join(","));
+        let object = Object::read(Kind::Deployment, &text).unwrap();
+        let request = engine::Request::create(Kind::Deployment, "shop", object);
+        let outcome = engine::judge(&request, &policies, &NamespaceFacts::default(), Timestamp::now());
+        let lines = warnings(&outcome.verdict);
+        assert_eq!((lines.len(), lines.last().unwrap().as_str()), (65, "and 2 warnings more"));
+    }
 
     #[test]
     fn nothing_reaches_the_terminal_but_text() {
