@@ -199,6 +199,12 @@ impl Server {
         self.addresses
     }
 
+    /// What the webhook port answers with, for a connection of the caller's own: tests need neither a
+    /// port nor a handshake for it.
+    pub fn router(&self) -> axum::Router {
+        webhook::router(Arc::clone(&self.webhook))
+    }
+
     /// Serves until `shutdown` is ready, then drains: not ready at once, everything served for the
     /// drain time with `Connection: close` on each answer, then no new connections, and the end
     /// once every review is done or the drain deadline has passed. Dropping the returned future

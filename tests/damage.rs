@@ -1,350 +1,88 @@
-//! Damaged requests: whatever comes over the wire gets an answer, and no rule can be made to panic.
+//! Damaged input: whatever comes gets an answer, and no rule can be made to panic.
 //!
-//! The seeds are the fixtures of the rules, each under its own policy and with its own neighbours, so
-//! that damage goes where a rule looks and not only where the parser does. `PLIMSOLL_DAMAGE` says how
-//! many times each is damaged (15); for an hour of it, name a larger number.
+//! These are the fuzz targets of `fuzz/`, without a fuzzer: every seed, and every seed damaged.
+//! `PLIMSOLL_DAMAGE` says how many damaged inputs each target gets (2,000); for more, take the fuzzer.
 
 #![allow(
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test that can't go on is to fail loudly"
 )]
 
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use plimsoll::audit::{AuditLog, Level, Record, Settings};
-use plimsoll::facts::{Fact, Facts, Owner};
-use plimsoll::manifest;
-use plimsoll::metrics::Metrics;
-use plimsoll::object::{Kind, Object};
+use fuzz::damage::{Damage, mutate};
+use fuzz::fixtures::Fixture;
+use fuzz::house::House;
+use fuzz::targets::{TARGETS, Target};
+use plimsoll::audit::Record;
 use plimsoll::policy::load;
-use plimsoll::policy::reload::Policies;
-use plimsoll::review::{AuditFailure, Phase, Review, Reviewer};
 use plimsoll::rules::RULES;
-use proptest::prelude::Rng as _;
-use proptest::test_runner::{RngAlgorithm, TestRng};
-use serde_json::{Map, Value, json};
-use tokio::runtime::Runtime;
-use tokio::time::Instant;
+use serde_json::{Value, json};
 
 /// Found by a scan alone, of what is stored.
 const NEVER_AT_ADMISSION: [&str; 1] = ["inactive-workload"];
 
-/// A request of a fixture, and the reviewer that has its policy and knows its neighbours.
-struct Seed {
-    name: String,
-    review: Value,
-    reviewer: Arc<Reviewer>,
-    log: tempfile::NamedTempFile,
-    _policy: tempfile::TempDir,
+/// No input grows beyond this.
+const LARGEST: usize = 1 << 16;
+
+fn inputs() -> usize {
+    std::env::var("PLIMSOLL_DAMAGE").ok().and_then(|inputs| inputs.parse().ok()).unwrap_or(2_000)
 }
 
-fn kind(object: &Value) -> Kind {
-    let api_version = object["apiVersion"].as_str().unwrap();
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    Kind::from_group_kind(group, object["kind"].as_str().unwrap()).expect("it is read")
+/// A seed after the damage with a number.
+fn damaged(input: &[u8], number: usize) -> Vec<u8> {
+    let mut data = input.to_vec();
+    data.resize(LARGEST.max(input.len()), 0);
+    let mut damage = Damage::new(number as u64);
+    let mut bytes = |data: &mut [u8], size, most| damage.bytes(data, size, most);
+    let size = mutate(&mut data, input.len(), LARGEST, number as u32, &mut bytes);
+    data.truncate(size);
+    data
 }
 
-impl Seed {
-    fn read(path: &Path) -> Self {
-        let rule = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
-        let text = std::fs::read_to_string(path).unwrap();
-        let documents = manifest::parse("fixture", &text).unwrap();
-        let mut documents: Vec<Value> = documents.into_iter().map(|document| document.value).collect();
-        let mut settings = Map::new();
-        if let Some(Value::Object(first)) = documents.first()
-            && !first.contains_key("kind")
-        {
-            settings = first.clone();
-            documents.remove(0);
-        }
-        let object = documents.pop().unwrap();
-        let kind = kind(&object);
-        let namespace = object["metadata"]["namespace"].as_str().unwrap_or("shop").to_owned();
-        let facts = Facts::default();
-        facts.update(&namespace, |facts| {
-            facts.insert(Fact::Namespace([("environment", "production")].into_iter().collect()));
-            let scaled = settings.contains_key("scale").then_some(&object);
-            for object in documents.iter().chain(scaled) {
-                let (kind, text) = (self::kind(object), object.to_string());
-                let read = Object::read(kind, &text).unwrap();
-                let uid = read.metadata.uid.as_deref().unwrap_or_default().to_owned();
-                let fact = Fact::project(&read);
-                facts.insert(Fact::Owner(Owner { kind, name: read.display_name(), uid, text: text.clone() }));
-                fact.into_iter().for_each(|fact| facts.insert(fact));
-            }
-        });
-        let default = json!({"rules": {rule: {}}, "singletons": {"byAnnotation": true}});
-        let (folder, log) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
-        let policy = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "InvariantPolicy",
-            "metadata": {"name": "production"}, "spec": settings.get("policy").unwrap_or(&default)});
-        std::fs::write(folder.path().join("policy.yaml"), policy.to_string()).unwrap();
-        let settings_of_log = Settings {
-            file: Some(log.path().to_owned()),
-            level: Level::All,
-            copy_to_stdout: false,
-            ..Settings::default()
-        };
-        let reviewer = Reviewer {
-            policies: Policies::load(vec![folder.path().join("policy.yaml")]).unwrap(),
-            facts: Arc::new(facts),
-            live: None,
-            audit: AuditLog::open(settings_of_log).unwrap(),
-            audit_failure: AuditFailure::Allow,
-            instance: "test".to_owned(),
-            witness: None,
-            metrics: Arc::new(Metrics::new("test")),
-        };
-        let name = format!("{rule}/{}", path.file_stem().unwrap().to_str().unwrap());
-        let review = review(kind, &namespace, &object, &settings);
-        Self { name, review, reviewer: Arc::new(reviewer), log, _policy: folder }
-    }
-
-    /// Sends bytes to both webhooks; whether both could read them.
-    fn send(&self, runtime: &Runtime, body: &[u8]) -> bool {
-        let sent: Option<Value> = serde_json::from_slice(body).ok();
-        [Phase::Mutate, Phase::Validate].into_iter().all(|phase| {
-            let deadline = Instant::now() + Duration::from_secs(30);
-            let body = body.to_vec().into();
-            let answer = runtime.block_on(Arc::clone(&self.reviewer).review(phase, body, deadline));
-            let reply: Value = serde_json::from_slice(&answer.body).expect("an answer is JSON");
-            match answer.status.as_u16() {
-                200 => {
-                    // What isn't read may be no JSON at all: a number out of range, a broken character.
-                    if let Some(sent) = &sent {
-                        self.check(&sent["request"], &reply["response"]);
-                    }
-                    true
-                }
-                400 => {
-                    assert!(reply["error"].as_str().is_some_and(|why| !why.is_empty()), "{}", self.name);
-                    false
-                }
-                other => panic!("{}: {other}: {}", self.name, String::from_utf8_lossy(&answer.body)),
-            }
-        })
-    }
-
-    /// What an API server takes for an answer, and a user can read.
-    fn check(&self, request: &Value, response: &Value) {
-        let name = &self.name;
-        assert_eq!(response["uid"], request["uid"], "{name}");
-        let allowed = response["allowed"].as_bool().unwrap_or_else(|| panic!("{name}: {response}"));
-        let message = response["status"]["message"].as_str();
-        assert_eq!(allowed, message.is_none(), "{name}: a denial says why, nothing else has a status");
-        let warnings = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        for line in warnings.chain(message) {
-            assert!(!line.is_empty(), "{name}");
-            assert!(!line.chars().any(|c| c.is_control() && c != '\n'), "{name}: {line:?}");
-        }
-        if let Some(patch) = response["patch"].as_str() {
-            let patch: json_patch::Patch = serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap();
-            json_patch::patch(&mut request["object"].clone(), &patch).expect("a patch applies");
-        }
-    }
-
-    /// The rules that found something.
-    fn rules(&self) -> BTreeSet<String> {
-        let text = std::fs::read_to_string(self.log.path()).unwrap();
-        let records = text.lines().map(|line| serde_json::from_str::<Record>(line).expect("a whole record"));
-        records.flat_map(|record| record.findings.into_iter().map(|finding| finding.rule)).collect()
+/// Runs a target, and says with what if it fails.
+fn run(target: &Target, input: &[u8]) {
+    let ended = std::panic::catch_unwind(|| (target.run)(input));
+    if let Err(panic) = ended {
+        println!("{} failed with {}", target.name, String::from_utf8_lossy(input));
+        std::panic::resume_unwind(panic);
     }
 }
 
-/// What an API server would ask.
-fn review(kind: Kind, namespace: &str, object: &Value, settings: &Map<String, Value>) -> Value {
-    let scale = |replicas: &Value| {
-        json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
-            "metadata": {"name": object["metadata"]["name"], "namespace": namespace},
-            "spec": {"replicas": replicas}})
-    };
-    let before = object["spec"].get("replicas").cloned().unwrap_or_else(|| json!(1));
-    let (new, old) = match settings.get("scale") {
-        Some(replicas) => (scale(replicas), scale(&before)),
-        None => (object.clone(), settings.get("old").cloned().unwrap_or_default()),
-    };
-    let operation = if old.is_null() { "CREATE" } else { "UPDATE" };
-    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "kind": {"group": kind.group(), "version": kind.version(), "kind": kind.as_str()},
-        "resource": {"group": kind.group(), "version": kind.version(), "resource": kind.plural()},
-        "subResource": if settings.contains_key("scale") { "scale" } else { "" },
-        "name": object["metadata"]["name"],
-        "namespace": if kind == Kind::Namespace { "" } else { namespace },
-        "operation": operation,
-        "userInfo": {"username": "alice", "groups": ["system:authenticated"]},
-        "object": new,
-        "oldObject": old,
-        "dryRun": false,
-        "options": {"fieldManager": settings.get("manager").cloned().unwrap_or_else(|| json!("kubectl"))},
-    }})
-}
-
-fn seeds() -> Vec<Seed> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
-    let folders = std::fs::read_dir(root).unwrap().map(|folder| folder.unwrap().path());
-    let files = folders.filter(|path| path.is_dir()).flat_map(|folder| std::fs::read_dir(folder).unwrap());
-    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    files.iter().map(|path| Seed::read(path)).collect()
-}
-
-/// What does the damage, the same in every run.
-struct Damage(TestRng);
-
-impl Damage {
-    fn below(&mut self, bound: usize) -> usize {
-        (self.0.next_u64() % bound.max(1) as u64) as usize
-    }
-
-    /// Spoils some fields of the object, and sometimes of the rest.
-    fn fields(&mut self, review: &mut Value) {
-        for _ in 0..=self.below(3) {
-            let root = if self.below(8) == 0 { "" } else { "/request/object" };
-            let mut places = Vec::new();
-            pointers(review.pointer(root).unwrap_or(&Value::Null), root, &mut places);
-            let Some(place) = places.get(self.below(places.len())).cloned() else { continue };
-            let Some(field) = review.pointer_mut(&place) else { continue };
-            *field = self.spoilt(field);
+/// Every target but the reviews, which are below.
+fn each_target_takes_damage(is_wanted: impl Fn(&str) -> bool) {
+    for target in TARGETS.iter().filter(|target| is_wanted(target.name)) {
+        let seeds = (target.seeds)();
+        assert!(!seeds.is_empty(), "{}", target.name);
+        seeds.iter().for_each(|seed| run(target, seed));
+        for (number, seed) in seeds.iter().cycle().take(inputs()).enumerate() {
+            run(target, &damaged(seed, number));
         }
-    }
-
-    /// Something else in place of a value, near to it as often as far from it.
-    fn spoilt(&mut self, value: &Value) -> Value {
-        match (self.below(14), value) {
-            (0..=4, Value::String(text)) => self.text(text).into(),
-            (0..=4, Value::Number(number)) => {
-                let near = number.as_i64().unwrap_or_default();
-                let others = [
-                    near.wrapping_add(1),
-                    near.wrapping_sub(1),
-                    0,
-                    -1,
-                    i64::from(i32::MAX),
-                    i64::MAX,
-                    i64::MIN,
-                    1 << 53,
-                ];
-                others[self.below(others.len())].into()
-            }
-            (0..=2, Value::Array(list)) => {
-                let mut list = list.clone();
-                list.extend(list.clone());
-                list.into()
-            }
-            (3..=4, Value::Object(map)) => {
-                let keep = self.below(map.len().max(1));
-                map.iter()
-                    .enumerate()
-                    .filter(|(at, _)| *at != keep)
-                    .map(|(_, (k, v))| (k.clone(), v.clone()))
-                    .collect()
-            }
-            (5, _) => Value::Null,
-            (6, _) => json!("\u{0}\u{1b}[31m\u{202e}\u{85}\u{2028}\r\n"),
-            (7, _) => json!(1e300),
-            (8, _) => json!([value]),
-            (9, _) => json!({ "x": value, "": [] }),
-            (10, _) => json!(true),
-            (11, _) => json!("ü".repeat(70_000)),
-            (12, _) => (0..100).fold(value.clone(), |inner, _| json!([inner])),
-            _ => json!({}),
-        }
-    }
-
-    /// A text with a character more, less or other than before; or what is special somewhere.
-    fn text(&mut self, text: &str) -> String {
-        const SPECIAL: [&str; 16] = [
-            "",
-            "0",
-            "-1",
-            "100%",
-            "101%",
-            "-0%",
-            "1e9",
-            "9223372036854775808",
-            "1Ki",
-            "0.5m",
-            "*/0 * * * *",
-            "CRON_TZ=Nowhere/Never 0 0 31 2 *",
-            "@every 1ns",
-            "2026-02-30",
-            "{owner: [",
-            "owner: &a [*a]",
-        ];
-        let mut characters: Vec<char> = text.chars().collect();
-        let at = self.below(characters.len());
-        match self.below(4) {
-            0 if !characters.is_empty() => drop(characters.remove(at)),
-            1 => characters.insert(at, ['*', '/', '%', '\n', '\u{0}', 'é', '-', '9'][self.below(8)]),
-            2 if !characters.is_empty() => characters.truncate(at),
-            _ => return SPECIAL[self.below(SPECIAL.len())].to_owned(),
-        }
-        characters.into_iter().collect()
-    }
-
-    /// Changes, drops or repeats some bytes.
-    fn bytes(&mut self, body: &mut Vec<u8>) {
-        for _ in 0..=self.below(3) {
-            let at = self.below(body.len());
-            match self.below(4) {
-                0 => body.truncate(at),
-                1 => body.insert(at, self.below(256) as u8),
-                2 if at < body.len() => body[at] = self.below(256) as u8,
-                _ => {
-                    let to = (at + self.below(64)).min(body.len());
-                    let again = body[at..to].to_vec();
-                    body.splice(at..at, again);
-                }
-            }
-        }
-    }
-}
-
-/// Every pointer into a document.
-fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
-    all.push(at.to_owned());
-    let escape = |key: &str| key.replace('~', "~0").replace('/', "~1");
-    match value {
-        Value::Object(map) => map.iter().for_each(|(k, v)| pointers(v, &format!("{at}/{}", escape(k)), all)),
-        Value::Array(list) => {
-            list.iter().enumerate().for_each(|(i, v)| pointers(v, &format!("{at}/{i}"), all));
-        }
-        _ => {}
     }
 }
 
 #[test]
 fn damaged_requests_are_answered_and_damage_reaches_every_rule() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let times = std::env::var("PLIMSOLL_DAMAGE").ok().and_then(|times| times.parse().ok()).unwrap_or(15);
-    let mut damage = Damage(TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let (mut reached, mut read, mut sent) = (BTreeMap::<String, usize>::new(), 0_u32, 0_u32);
-    for seed in seeds() {
-        for time in 0..times {
-            let mut review = seed.review.clone();
-            damage.fields(&mut review);
-            let mut body = review.to_string().into_bytes();
-            if time % 8 == 0 {
-                damage.bytes(&mut body);
-            }
-            read += u32::from(seed.send(&runtime, &body));
-            sent += 1;
-        }
-        for rule in seed.rules() {
-            *reached.entry(rule).or_default() += 1;
-        }
+    let fixtures = Fixture::all();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let house = House::open(&fixtures, log.path());
+    let (mut read, mut sent) = (0_u32, 0_u32);
+    for (number, fixture) in fixtures.iter().cycle().take(inputs()).enumerate() {
+        read += u32::from(house.send(&damaged(fixture.review.to_string().as_bytes(), number)));
+        sent += 1;
+    }
+    let mut reached = BTreeMap::<String, usize>::new();
+    for rule in rules(log.path()) {
+        *reached.entry(rule).or_default() += 1;
     }
     println!(
-        "{sent} damaged requests, {read} of them could be read; fixtures that reached a rule: {reached:#?}"
+        "{sent} damaged requests, {read} of them could be read; requests that broke a rule: {reached:#?}"
     );
     let missed = RULES.iter().map(|rule| rule.meta().name);
     let missed: Vec<_> =
@@ -352,28 +90,82 @@ fn damaged_requests_are_answered_and_damage_reaches_every_rule() {
     assert!(missed.is_empty(), "no damaged request broke {missed:?}");
 }
 
+/// The rules that each recorded request broke.
+fn rules(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str::<Record>(line).expect("a whole record"));
+    let broken = records.map(|record| record.findings.into_iter().map(|finding| finding.rule).collect());
+    broken.flat_map(|broken: BTreeSet<String>| broken).collect()
+}
+
+/// What grows with the square of a list takes minutes here, and a fuzzer's 10 seconds long before that.
+#[test]
+fn a_pod_of_very_many_containers_is_answered_as_any_other() {
+    let fixtures = Fixture::all();
+    let house = House::open(&fixtures, Path::new("/dev/null"));
+    let is_wanted = |fixture: &&Fixture| {
+        fixture.namespace.starts_with("read-only-root-filesystem")
+            && fixture.review["request"]["object"]["kind"] == "Deployment"
+    };
+    let fixture = fixtures.iter().find(is_wanted).unwrap();
+    let twins = |_| json!({});
+    let named = |number| json!({"name": format!("c{number}")});
+    for containers in [(0..10_000).map(twins).collect::<Value>(), (0..10_000).map(named).collect()] {
+        let mut review = fixture.review.clone();
+        review["request"]["object"]["spec"]["template"]["spec"]["containers"] = containers;
+        assert!(house.send(review.to_string().as_bytes()));
+        review["request"]["operation"] = "UPDATE".into();
+        review["request"]["oldObject"] = review["request"]["object"].clone();
+        review["request"]["object"]["spec"]["template"]["metadata"]["labels"]["new"] = "label".into();
+        assert!(house.send(review.to_string().as_bytes()));
+    }
+}
+
+#[test]
+fn damaged_connections_are_answered() {
+    each_target_takes_damage(|name| name == "http");
+}
+
+#[test]
+fn damaged_manifests_are_read_and_fixed_or_refused_with_their_place() {
+    each_target_takes_damage(|name| ["fix", "manifest"].contains(&name));
+}
+
+#[test]
+fn damaged_values_are_read_as_kubernetes_reads_them() {
+    each_target_takes_damage(|name| !["fix", "http", "manifest", "policy", "review"].contains(&name));
+}
+
 #[test]
 fn damaged_policies_are_refused_with_their_place_or_taken() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
-    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    let times = std::env::var("PLIMSOLL_DAMAGE").ok().and_then(|times| times.parse().ok()).unwrap_or(15) * 10;
-    let mut damage = Damage(TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let (mut taken, mut refused) = (0_u32, 0_u32);
-    for path in files.filter(|path| path.is_file()) {
-        let text = std::fs::read(&path).unwrap();
-        for _ in 0..times {
-            let mut damaged = text.clone();
-            damage.bytes(&mut damaged);
-            let damaged = String::from_utf8_lossy(&damaged).into_owned();
-            match load::from_texts(&[("policy.yaml".to_owned(), damaged)]) {
-                Ok(_) => taken += 1,
-                Err(error) => {
-                    refused += 1;
-                    assert!(error.to_string().contains("policy.yaml"), "{error}");
-                }
-            }
+    each_target_takes_damage(|name| name == "policy");
+    let reads = |seed: &[u8], number| {
+        let text = String::from_utf8_lossy(&damaged(seed, number)).into_owned();
+        load::from_texts(&[("policy.yaml".to_owned(), text)]).is_ok()
+    };
+    let seeds = fuzz::seeds::policies();
+    let taken = seeds.iter().enumerate().filter(|(number, seed)| reads(seed, *number)).count();
+    assert!(taken > 0 && taken < seeds.len(), "damage that always or never shows says nothing: {taken}");
+}
+
+/// With `PLIMSOLL_SEEDS` set to a folder, writes down what libFuzzer starts from: a folder of files for
+/// each target, and a dictionary.
+#[test]
+fn seeds_are_distinct_and_a_fuzzer_finds_them() {
+    let folder = std::env::var_os("PLIMSOLL_SEEDS");
+    for target in &TARGETS {
+        let seeds: BTreeSet<_> = (target.seeds)().into_iter().collect();
+        assert!(seeds.len() >= 10, "{}: {}", target.name, seeds.len());
+        let Some(folder) = &folder else { continue };
+        let folder = Path::new(folder).join(target.name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{number}")), seed).unwrap();
         }
     }
-    println!("{refused} damaged policies refused, {taken} taken");
-    assert!(refused > 0 && taken > 0, "damage that always or never shows says nothing");
+    let dictionary = fuzz::seeds::dictionary();
+    assert!(dictionary.contains("\"waiver.plimsoll.dev/\"\n"), "{dictionary}");
+    if let Some(folder) = folder {
+        std::fs::write(Path::new(&folder).join("dictionary"), dictionary).unwrap();
+    }
 }

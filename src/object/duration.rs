@@ -2,7 +2,7 @@
 //!
 //! The notation is Go's, as everywhere in Kubernetes, with `d` for days added, and without what
 //! makes no sense as a limit: signs, and units below the millisecond. Reading is exact (integer
-//! arithmetic throughout), and printing what was read gives the same duration back.
+//! arithmetic throughout), and printing what was read gives the same duration back, to the millisecond.
 
 use std::time::Duration;
 
