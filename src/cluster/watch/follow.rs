@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use kube::api::{WatchEvent, WatchParams};
 use kube::core::Request;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::DefaultBackoff;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
@@ -84,6 +85,7 @@ impl Watch {
         let mut backoff = DefaultBackoff::default();
         let mut next = Next::List;
         loop {
+            let was_resumed = matches!(next, Next::Resume(_));
             let result = match next {
                 Next::List => self.list().await.map_err(|error| (error, Next::List)),
                 Next::Watch(version) => self.watch(version).await,
@@ -97,7 +99,7 @@ impl Watch {
                 Ok(next) => next,
                 Err((error, next)) => {
                     self.failed(&error);
-                    sleep(backoff.next().unwrap_or(ABSENT)).await;
+                    sleep(pause(&mut backoff, &error, was_resumed)).await;
                     next
                 }
             };
@@ -232,6 +234,16 @@ impl Watch {
         }
         self.observer.failed(self.kind, error);
     }
+}
+
+/// How long to wait after a failure. An API server that refuses to take up a watch of before is back:
+/// what made the waits grow is over, and until the list is there every decision reads live. A watch
+/// that is refused right after a list is another matter: that would be list upon list.
+fn pause(backoff: &mut impl Backoff, error: &WatchError, was_resumed: bool) -> Duration {
+    if was_resumed && matches!(error, WatchError::GivenUp { code: 410, .. }) {
+        backoff.reset();
+    }
+    backoff.next().unwrap_or(ABSENT)
 }
 
 /// Whether a watch may be taken up where it broke off. Not when an event was lost because it made no

@@ -78,6 +78,23 @@ async fn it_lists_again_when_the_api_server_forgot_the_changes() {
     assert_eq!(seen[4..6], ["the API server gave up the watch: too old", "0"]);
 }
 
+#[test]
+fn an_outage_that_is_over_is_not_waited_for() {
+    let after_an_outage = || {
+        let mut backoff = DefaultBackoff::default();
+        for _ in 0..6 {
+            pause(&mut backoff, &WatchError::Silent, true);
+        }
+        backoff
+    };
+    let gone = WatchError::GivenUp { code: 410, message: "too old".to_owned() };
+    let shortest = Duration::from_secs(2);
+    assert!(pause(&mut after_an_outage(), &gone, true) < shortest);
+    // One that goes on is, and so is a watch that is refused although its list is fresh.
+    assert!(pause(&mut after_an_outage(), &WatchError::Silent, true) > shortest);
+    assert!(pause(&mut after_an_outage(), &gone, false) > shortest);
+}
+
 #[tokio::test]
 async fn a_broken_event_is_made_up_for_by_a_list() {
     let answers = vec![(200, EMPTY.to_owned()), (200, "{\"type\":7}\n".to_owned()), (200, EMPTY.to_owned())];
