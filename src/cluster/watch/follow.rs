@@ -37,6 +37,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// A watch that ends this soon without a word did not work; going on at once would be a busy loop.
 const TOO_SHORT: Duration = Duration::from_secs(1);
 
+/// A watch that ran this long ran well; what came before it doesn't make the next try wait longer.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// How often to look whether a kind that the cluster doesn't have has come. An answer to that costs
 /// the API server next to nothing.
 const ABSENT: Duration = Duration::from_secs(10);
@@ -50,6 +53,8 @@ pub(super) struct Watch {
     observer: Arc<dyn Observer>,
     synced: bool,
     failing: bool,
+    /// When the running watch began.
+    since: Option<Instant>,
 }
 
 /// What to do next.
@@ -76,7 +81,7 @@ impl Watch {
     ) -> Self {
         facts.set_current(kind, false);
         let cache = Cache::new(kind, Arc::clone(&facts));
-        Self { client, kind, cache, facts, observer, synced: false, failing: false }
+        Self { client, kind, cache, facts, observer, synced: false, failing: false, since: None }
     }
 
     /// Watches for ever.
@@ -99,7 +104,8 @@ impl Watch {
                 Ok(next) => next,
                 Err((error, next)) => {
                     self.failed(&error);
-                    sleep(pause(&mut backoff, &error, was_resumed)).await;
+                    let ran = self.since.take().map(|since| since.elapsed()).unwrap_or_default();
+                    sleep(pause(&mut backoff, &error, was_resumed, ran)).await;
                     next
                 }
             };
@@ -169,6 +175,7 @@ impl Watch {
         };
         let mut events = std::pin::pin!(events);
         let mut quiet = true;
+        self.since = Some(Instant::now());
         self.heard();
         loop {
             let newer = match timeout(WATCH + MARGIN, events.try_next()).await {
@@ -238,9 +245,11 @@ impl Watch {
 
 /// How long to wait after a failure. An API server that refuses to take up a watch of before is back:
 /// what made the waits grow is over, and until the list is there every decision reads live. A watch
-/// that is refused right after a list is another matter: that would be list upon list.
-fn pause(backoff: &mut impl Backoff, error: &WatchError, was_resumed: bool) -> Duration {
-    if was_resumed && matches!(error, WatchError::GivenUp { code: 410, .. }) {
+/// that is refused right after a list is another matter: that would be list upon list. Nor do failures
+/// of before count when the watch `ran` well since.
+fn pause(backoff: &mut impl Backoff, error: &WatchError, was_resumed: bool, ran: Duration) -> Duration {
+    let is_back = was_resumed && matches!(error, WatchError::GivenUp { code: 410, .. });
+    if is_back || ran >= STEADY {
         backoff.reset();
     }
     backoff.next().unwrap_or(ABSENT)

@@ -80,19 +80,21 @@ async fn it_lists_again_when_the_api_server_forgot_the_changes() {
 
 #[test]
 fn an_outage_that_is_over_is_not_waited_for() {
+    let none = Duration::ZERO;
     let after_an_outage = || {
         let mut backoff = DefaultBackoff::default();
         for _ in 0..6 {
-            pause(&mut backoff, &WatchError::Silent, true);
+            pause(&mut backoff, &WatchError::Silent, true, none);
         }
         backoff
     };
     let gone = WatchError::GivenUp { code: 410, message: "too old".to_owned() };
     let shortest = Duration::from_secs(2);
-    assert!(pause(&mut after_an_outage(), &gone, true) < shortest);
+    assert!(pause(&mut after_an_outage(), &gone, true, none) < shortest);
+    assert!(pause(&mut after_an_outage(), &WatchError::Silent, true, STEADY) < shortest);
     // One that goes on is, and so is a watch that is refused although its list is fresh.
-    assert!(pause(&mut after_an_outage(), &WatchError::Silent, true) > shortest);
-    assert!(pause(&mut after_an_outage(), &gone, false) > shortest);
+    assert!(pause(&mut after_an_outage(), &WatchError::Silent, true, none) > shortest);
+    assert!(pause(&mut after_an_outage(), &gone, false, none) > shortest);
 }
 
 #[tokio::test]
