@@ -2,6 +2,8 @@
 #
 #   docker build --tag plimsoll:0.1.0 .
 FROM rust:1.95-bookworm AS build
+# The image's own. rust-toolchain.toml asks for lints and a formatter beside it, which rustup would fetch first.
+ENV RUSTUP_TOOLCHAIN=$RUST_VERSION
 # Cargo features beside the usual ones: otlp.
 ARG FEATURES=""
 WORKDIR /src
