@@ -19,6 +19,7 @@ mod systems;
 
 mod account;
 mod certificates;
+mod cost;
 mod doctor;
 mod faults;
 mod installation;

@@ -1,22 +1,33 @@
 //! Replicas that come and go while people apply.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::controlplane::wait_until;
+use crate::controlplane::{say, wait_until};
 use crate::load::Load;
-use crate::{SOON, installation};
+use crate::{SOON, cost, installation};
 
-/// Applies a second; an idle machine with two cores manages 200.
+/// Applies a second, unless `PLIMSOLL_LOAD` has another number.
 const RATE: u32 = 100;
+
+/// A number from the environment: what fits two cores and a test's patience is not all that a machine does.
+fn set(name: &str) -> Option<u32> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|error| panic!("{name} should be a number: {error}")))
+}
 
 #[test]
 fn a_rolling_restart_loses_no_call() {
     let mut installation = installation();
     let namespace = installation.plane.namespace("restarts", &[("environment", "production")]);
-    let load = Load::start(&installation, &namespace, RATE);
+    let load = Load::start(&installation, &namespace, set("PLIMSOLL_LOAD").unwrap_or(RATE));
     wait_until("applies", SOON, || load.applied() > 100);
-    for _ in 0..installation.replicas.len() {
+    say(&cost::of_an_apply(&installation, &load, Duration::from_secs(5)));
+    // Each replica once, and again for as long as it should take.
+    let (began, seconds) = (Instant::now(), set("PLIMSOLL_LOAD_SECONDS").unwrap_or(0));
+    let mut left = installation.replicas.len();
+    while left > 0 || began.elapsed() < Duration::from_secs(seconds.into()) {
+        left = left.saturating_sub(1);
         // As the chart's Deployment does it: one more, and when that is ready the oldest goes.
         installation.add();
         installation.wait_until_ready();
