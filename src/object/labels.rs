@@ -44,8 +44,9 @@ impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Labels {
         let mut pairs: Vec<_> = pairs.into_iter().collect();
         pairs.sort_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
         pairs.dedup_by(|(later, _), (first, _)| later.as_ref() == first.as_ref());
-        let mut text = String::new();
-        for part in pairs.iter().flat_map(|(key, value)| [key.as_ref(), value.as_ref()]) {
+        let parts = || pairs.iter().flat_map(|(key, value)| [key.as_ref(), value.as_ref()]);
+        let mut text = String::with_capacity(parts().map(|part| part.len() + 1).sum());
+        for part in parts() {
             if part.contains('\0') {
                 text.push_str(&part.replace('\0', "\u{fffd}"));
             } else {
