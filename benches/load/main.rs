@@ -17,6 +17,7 @@ mod process;
 mod report;
 mod reviews;
 mod servers;
+mod steady;
 
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ struct Args {
     /// How long a turn lasts, in milliseconds.
     #[arg(long, default_value_t = 500)]
     turn: u64,
+    /// Instead of comparing, load Plimsoll alone for so many seconds and watch its memory.
+    #[arg(long, value_name = "SECONDS")]
+    steady: Option<u64>,
     /// Only the cases whose name contains this.
     #[arg(default_value = "")]
     filter: String,
@@ -52,6 +56,9 @@ fn main() -> anyhow::Result<()> {
         return servers::serve(server);
     }
     let args = Args::parse();
+    if let Some(seconds) = args.steady {
+        return steady::watch(Duration::from_secs(seconds));
+    }
     let is_pinned = process::pin(process::LOAD_CORE);
     let certificate = servers::Files::generate()?;
     let names = [Server::Plimsoll, Server::Floor, Server::FloorAgain, Server::HardFloor];
@@ -67,14 +74,19 @@ fn main() -> anyhow::Result<()> {
         runtime.block_on(check(case, &processes, &certificate))?;
         // First what each can do at most, then how long an answer takes at half of what the slower one
         // of the two can do: a queue that only grows says nothing about an answer.
-        let most = runtime.block_on(rounds(&args, &processes, &certificate, case, |client| {
+        let most =
+            runtime.block_on(rounds(&args, &processes, &certificate, case, CONNECTIONS, |client| {
+                Box::pin(client.closed_loop(turn))
+            }))?;
+        let rate = report::rate(&most[0]).min(report::rate(&most[1])) / 2.0;
+        let paced =
+            runtime.block_on(rounds(&args, &processes, &certificate, case, CONNECTIONS, |client| {
+                Box::pin(client.paced(rate, turn))
+            }))?;
+        let alone = runtime.block_on(rounds(&args, &processes, &certificate, case, 1, |client| {
             Box::pin(client.closed_loop(turn))
         }))?;
-        let rate = report::rate(&most[0]).min(report::rate(&most[1])) / 2.0;
-        let paced = runtime.block_on(rounds(&args, &processes, &certificate, case, |client| {
-            Box::pin(client.paced(rate, turn))
-        }))?;
-        table.add(case, &most, &paced);
+        table.add(case, &most, &paced, &alone);
     }
     table.print();
     println!("\nMemory after the load: {} KiB resident (Plimsoll).", processes[0].resident_kib());
@@ -107,6 +119,7 @@ async fn rounds(
     processes: &[Process; 4],
     files: &servers::Files,
     case: &Case,
+    connections: usize,
     turn: impl for<'a> Fn(&'a mut Client) -> Turn<'a>,
 ) -> anyhow::Result<[Vec<Figures>; 4]> {
     let mut figures: [Vec<Figures>; 4] = Default::default();
@@ -114,7 +127,7 @@ async fn rounds(
         for position in 0..processes.len() {
             let index = (round + position) % processes.len();
             let process = &processes[index];
-            let mut client = Client::connect(process.address, files, case, CONNECTIONS).await?;
+            let mut client = Client::connect(process.address, files, case, connections).await?;
             // Connections and caches warm up outside of what is timed.
             client.closed_loop(Duration::from_millis(50)).await?;
             let (busy, started) = (process.busy(), std::time::Instant::now());

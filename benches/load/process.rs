@@ -47,12 +47,17 @@ impl Process {
 
     /// How long all its threads have run so far.
     pub(crate) fn busy(&self) -> Duration {
-        kernel::busy(self.child.id())
+        kernel::busy(self.pid())
+    }
+
+    /// Its id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its resident memory.
     pub(crate) fn resident_kib(&self) -> u64 {
-        kernel::kibibytes(self.child.id(), "VmRSS")
+        kernel::kibibytes(self.pid(), "VmRSS")
     }
 }
 

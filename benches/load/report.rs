@@ -49,14 +49,22 @@ pub(crate) fn rate(turns: &[Figures]) -> f64 {
 
 #[derive(Default)]
 pub(crate) struct Table {
-    rows: Vec<[String; 8]>,
+    rows: Vec<[String; 10]>,
 }
 
 impl Table {
-    /// A case: Plimsoll, the floor, the floor again, the hard floor; at full load and at half of the floor's.
-    pub(crate) fn add(&mut self, case: &Case, most: &[Vec<Figures>; 4], paced: &[Vec<Figures>; 4]) {
+    /// A case: Plimsoll, the floor, the floor again, the hard floor; at full load, at half of that, and one
+    /// request after the other.
+    pub(crate) fn add(
+        &mut self,
+        case: &Case,
+        most: &[Vec<Figures>; 4],
+        paced: &[Vec<Figures>; 4],
+        alone: &[Vec<Figures>; 4],
+    ) {
         let [ours, floor, again, hard] = most;
         let [ours_paced, floor_paced, ..] = paced;
+        let [ours_alone, floor_alone, ..] = alone;
         let busy = |turns: &[Figures]| median(turns.iter().map(Figures::busy_micros).collect());
         self.rows.push([
             case.name.clone(),
@@ -67,6 +75,8 @@ impl Table {
             format!("{:.0} / {:.0} / {:.0}", busy(ours), busy(floor), busy(hard)),
             ratio(ours_paced, floor_paced, Figures::p50),
             ratio(ours_paced, floor_paced, Figures::p99),
+            format!("{:.0}", median(ours_alone.iter().map(Figures::p50).collect())),
+            ratio(ours_alone, floor_alone, Figures::p50),
         ]);
     }
 
@@ -81,6 +91,8 @@ impl Table {
             "CPU µs a request (ours / floor / hard floor)",
             "p50 at half load, of the floor",
             "p99",
+            "p50 of one connection, µs",
+            "of the floor",
         ];
         println!("| {} |", head.join(" | "));
         println!("|{}|", head.map(|_| "---").join("|"));
