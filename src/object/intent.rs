@@ -120,8 +120,12 @@ fn last_applied<'o>(object: &Object<'o>) -> Option<&'o str> {
 /// What server-side apply shows. An Update by the same manager name would own the field itself, so
 /// an Apply entry proves something only while nobody owns the field.
 fn applied(object: &Object<'_>, manager: Option<&str>, path: &[&str]) -> Option<Intent> {
-    let manager = manager?;
-    let entries: Vec<ManagedFields<'_>> = serde_json::from_str(object.metadata.managed_fields?.get()).ok()?;
+    let (manager, text) = (manager?, object.metadata.managed_fields?.get());
+    // Most requests apply nothing on the server, which is seen sooner than read.
+    if !text.contains("\"Apply\"") {
+        return None;
+    }
+    let entries: Vec<ManagedFields<'_>> = serde_json::from_str(text).ok()?;
     entries
         .iter()
         .any(|e| &*e.manager == manager && &*e.operation == "Apply" && e.subresource.is_empty())
