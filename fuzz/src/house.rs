@@ -126,6 +126,10 @@ pub fn read_answer(status: u16, body: &[u8]) -> Option<Value> {
 
 /// What an API server takes for an answer, and a user can read.
 pub fn check(request: &Value, response: &Value) {
+    // serde takes a list for a struct.
+    if !request.is_object() {
+        return;
+    }
     let uid = request["uid"].as_str().unwrap_or_default();
     assert_eq!(response["uid"], uid);
     let allowed = response["allowed"].as_bool().unwrap_or_else(|| panic!("{response}"));

@@ -390,8 +390,11 @@ impl Quantity<'_> {
     pub fn is_zero(&self) -> bool {
         match self {
             Self::Text(text) => {
-                let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-                number.parse::<f64>().is_ok_and(|number| number == 0.0)
+                // What is too small for a float is none for the apiserver, which rounds up.
+                let number = text.trim_start_matches(['+', '-']);
+                let end = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
+                let digits = number.get(..end).unwrap_or_default();
+                digits.contains('0') && digits.bytes().all(|byte| matches!(byte, b'0' | b'.'))
             }
             Self::Number(number) => *number == 0.0,
         }
@@ -477,6 +480,6 @@ mod tests {
     fn a_zero_limit_is_no_limit() {
         let zero = |text: &str| serde_json::from_str::<Quantity<'_>>(text).unwrap().is_zero();
         assert!(zero("\"0\"") && zero("\"0Mi\"") && zero("0") && zero("\"0.0G\""));
-        assert!(!zero("\"64Mi\"") && !zero("67108864") && !zero("\"1e3\""));
+        assert!(!zero("\"64Mi\"") && !zero("67108864") && !zero("\"1e3\"") && !zero("\"1e-400\""));
     }
 }

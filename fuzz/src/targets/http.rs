@@ -22,6 +22,11 @@ pub fn http(data: &[u8]) {
     if answer.is_empty() {
         return;
     }
+    // What comes first may only say that the body is waited for.
+    let answer = answer.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n".as_slice()).unwrap_or(&answer);
+    if answer.is_empty() {
+        return;
+    }
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head ends");
     let (head, body) = answer.split_at(head + 4);
     let head = std::str::from_utf8(head).expect("a head is text").to_ascii_lowercase();
