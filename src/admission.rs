@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 pub use response::{Response, Status, StatusCause};
 
-use crate::object::{Envelope, ReadError, Text, nullable};
+use crate::object::{Envelope, ReadError, Text, few_entries, few_texts, nullable};
 
 /// The version of the reviews that are understood.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
@@ -105,13 +105,13 @@ pub struct UserInfo<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub username: Text<'a>,
     /// Groups.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few_texts")]
     pub groups: Vec<Text<'a>>,
     /// What tells the user from another one of the same name in time.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub uid: Text<'a>,
     /// What else the authenticator knows; an authorizer may go by it.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few_entries")]
     pub extra: BTreeMap<Text<'a>, Vec<Text<'a>>>,
 }
 

@@ -8,6 +8,7 @@
 mod autoscaler;
 mod budget;
 pub mod duration;
+mod few;
 mod intent;
 mod labels;
 mod metadata;
@@ -18,12 +19,17 @@ mod value;
 mod workload;
 
 use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use autoscaler::{Autoscaler, Resource, ResourceMetric, ScaleTarget};
 pub use budget::Budget;
+pub(crate) use few::{few, few_entries, few_texts};
+use few::{short, short_or_empty};
 pub use intent::Intent;
 pub use labels::Labels;
 pub use metadata::{Annotations, Metadata, OwnerReference};
@@ -227,12 +233,40 @@ impl<'a> Body<'a> {
 }
 
 /// The outermost fields; what is inside is read in a second step, once the kind is known.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Envelope<'a> {
-    #[serde(borrow, default, deserialize_with = "nullable")]
     metadata: Metadata<'a>,
-    #[serde(borrow)]
     spec: Option<&'a RawValue>,
+}
+
+/// serde takes a list for a struct, field by field, and no patch for that would apply.
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow, default, deserialize_with = "nullable")]
+            metadata: Metadata<'a>,
+            #[serde(borrow)]
+            spec: Option<&'a RawValue>,
+        }
+
+        struct FieldsVisitor<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for FieldsVisitor<'a> {
+            type Value = Fields<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields<'a>, A::Error> {
+                Fields::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        let Fields { metadata, spec } = deserializer.deserialize_map(FieldsVisitor(PhantomData))?;
+        Ok(Self { metadata, spec })
+    }
 }
 
 impl<'a> Envelope<'a> {
@@ -362,6 +396,12 @@ fn read_spec<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ReadError> {
 
 /// Reads twice when the first attempt fails: the path of the error costs time that good input saves.
 fn read_text<'a, T: Deserialize<'a>>(text: &'a str, at: &str) -> Result<T, ReadError> {
+    // The same goes for what is inside an envelope.
+    if text.trim_start().starts_with('[') {
+        let path = if at.is_empty() { "." } else { at };
+        let problem = "expected an object, found a list".to_owned();
+        return Err(ReadError { path: path.to_owned(), problem });
+    }
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }
@@ -397,6 +437,13 @@ mod tests {
         let error = Object::read(Kind::Deployment, text).unwrap_err();
         assert_eq!(error.path, "spec.template.spec.containers[0].name");
         assert!(error.problem.contains("expected a string"), "{error}");
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let read = |text| Object::read(Kind::Deployment, text).unwrap_err().to_string();
+        assert_eq!(read(" [{},{}]"), ".: expected an object, found a list");
+        assert_eq!(read(r#"{"spec":[1]}"#), "spec: expected an object, found a list");
     }
 
     #[test]

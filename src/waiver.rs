@@ -25,6 +25,8 @@ pub const PREFIX: &str = "waiver.plimsoll.dev/";
 
 /// The shortest reason that says anything, in characters.
 const SHORTEST_REASON: usize = 10;
+/// The longest waiver, in bytes: reading YAML takes time.
+const LONGEST: usize = 16 << 10;
 /// How long an emergency waiver may last from now.
 const EMERGENCY: Duration = Duration::from_secs(24 * 3600);
 /// What a right waiver looks like, for those whose own isn't.
@@ -155,6 +157,9 @@ pub fn assess_grant(grant: &Grant, granting: &Limits, others: &[&Limits], now: T
 }
 
 fn parse(text: &str) -> Result<Waiver, String> {
+    if text.len() > LONGEST {
+        return Err(format!("it is longer than {LONGEST} bytes; {FORM}"));
+    }
     let value: serde_json::Value =
         serde_saphyr::from_str(text).map_err(|_| format!("it is no YAML; {FORM}"))?;
     if !value.is_object() {
@@ -317,6 +322,7 @@ mod tests {
                 .contains("24 hours")
         );
         assert!(why("{owner: [a}").contains("no YAML"));
+        assert!(why(&format!("{{reason: {}}}", "x".repeat(20_000))).contains("longer than 16384 bytes"));
     }
 
     #[test]

@@ -319,9 +319,13 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// An object's spec, and nothing else of it.
+/// An object's spec, and nothing else of it; `None` if it is longer than any that is stored.
 fn spec_of(object: &Object<'_>) -> Option<Value> {
+    const LONGEST: usize = 4 << 20;
     let mut all = Map::new();
+    if object.spec_text().len() > LONGEST {
+        return None;
+    }
     if object.has_spec() {
         all.insert("spec".to_owned(), serde_json::from_str(object.spec_text()).ok()?);
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{Kind, Text, nullable};
+use super::{Kind, Text, few, nullable};
 
 /// The spec of an autoscaler.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Horizontal<'a> {
     min_replicas: Option<i64>,
     #[serde(default, deserialize_with = "nullable")]
     max_replicas: i64,
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     metrics: Vec<Metric<'a>>,
 }
 
@@ -37,7 +37,7 @@ pub struct Scaled<'a> {
     min_replica_count: Option<i64>,
     max_replica_count: Option<i64>,
     idle_replica_count: Option<i64>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     triggers: Vec<Trigger<'a>>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     advanced: Advanced<'a>,

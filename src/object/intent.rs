@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Object, Text, nullable};
+use super::{Object, Text, few, nullable};
 
 /// Whether the author of an object sent a field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -125,7 +125,7 @@ fn applied(object: &Object<'_>, manager: Option<&str>, path: &[&str]) -> Option<
     if !text.contains("\"Apply\"") {
         return None;
     }
-    let entries: Vec<ManagedFields<'_>> = serde_json::from_str(text).ok()?;
+    let entries: Vec<ManagedFields<'_>> = few(&mut serde_json::Deserializer::from_str(text)).ok()?;
     entries
         .iter()
         .any(|e| &*e.manager == manager && &*e.operation == "Apply" && e.subresource.is_empty())

@@ -1,11 +1,12 @@
 //! Labels and annotations as they are kept.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
+
+use super::few_entries;
 
 /// Labels or annotations in the order of their keys, in one block of memory that clones share.
 ///
@@ -66,7 +67,7 @@ impl fmt::Debug for Labels {
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+        Ok(few_entries::<D, String, String>(deserializer)?.into_iter().collect())
     }
 }
 

@@ -5,22 +5,26 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Text, nullable};
+use super::few::MOST_TEXTS;
+use super::{Text, few, few_entries, nullable, short};
 
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What is longer is no manifest that kubectl applied: an apiserver keeps 256 KiB of annotations.
+const LONGEST_APPLIED: usize = 1 << 20;
 
 /// `ObjectMeta`, as far as it is read.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata<'a> {
     /// The name; absent while a generateName waits for its suffix.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "short")]
     pub name: Option<Text<'a>>,
     /// The prefix of a name that the apiserver makes up.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "short")]
     pub generate_name: Option<Text<'a>>,
     /// The namespace.
     #[serde(borrow)]
@@ -35,13 +39,13 @@ pub struct Metadata<'a> {
     #[serde(borrow)]
     pub creation_timestamp: Option<Text<'a>>,
     /// Labels.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few_entries")]
     pub labels: BTreeMap<Text<'a>, Text<'a>>,
     /// Annotations.
     #[serde(borrow, default, deserialize_with = "nullable")]
     pub annotations: Annotations<'a>,
     /// Owners.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub owner_references: Vec<OwnerReference<'a>>,
     /// Who set which field. Large, so it is only read when intent is in question.
     #[serde(borrow)]
@@ -111,8 +115,12 @@ impl<'de: 'a, 'a> Visitor<'de> for AnnotationsVisitor<'a> {
         let mut annotations = Annotations::default();
         while let Some(key) = map.next_key::<Text<'a>>()? {
             if &*key == LAST_APPLIED {
-                annotations.last_applied = Some(map.next_value()?);
+                let text: &RawValue = map.next_value()?;
+                annotations.last_applied = Some(text).filter(|text| text.get().len() <= LONGEST_APPLIED);
             } else {
+                if annotations.others.len() == MOST_TEXTS {
+                    return Err(de::Error::invalid_length(MOST_TEXTS + 1, &"a map of at most 10000 entries"));
+                }
                 annotations.others.insert(key, map.next_value()?);
             }
         }

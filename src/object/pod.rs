@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::{Text, nullable};
+use super::{Text, few, few_entries, nullable, short_or_empty};
 
 /// `PodTemplateSpec`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -23,7 +23,7 @@ pub struct PodTemplate<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct TemplateMetadata<'a> {
     /// Labels.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few_entries")]
     pub labels: BTreeMap<Text<'a>, Text<'a>>,
 }
 
@@ -31,12 +31,12 @@ pub struct TemplateMetadata<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec<'a> {
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     init_containers: Vec<Container<'a>>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     containers: Vec<Container<'a>>,
     /// Volumes.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub volumes: Vec<Volume<'a>>,
     /// Security settings that containers inherit.
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -49,7 +49,7 @@ pub struct PodSpec<'a> {
     host_users: Option<bool>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     os: PodOs<'a>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few_entries")]
     node_selector: BTreeMap<Text<'a>, Text<'a>>,
     #[serde(default, deserialize_with = "nullable")]
     topology_spread_constraints: Vec<IgnoredAny>,
@@ -152,7 +152,7 @@ pub struct PodSecurityContext<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Container<'a> {
     /// Its name, unique in the pod.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "short_or_empty")]
     pub name: Text<'a>,
     /// Its security settings.
     #[serde(borrow, default, deserialize_with = "nullable")]
@@ -166,10 +166,10 @@ pub struct Container<'a> {
     #[serde(borrow, default, deserialize_with = "nullable")]
     restart_policy: Text<'a>,
     /// Mounted volumes.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub volume_mounts: Vec<VolumeMount<'a>>,
     /// Raw block devices.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub volume_devices: Vec<VolumeDevice<'a>>,
 }
 
@@ -217,10 +217,10 @@ pub struct SecurityContext<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Capabilities<'a> {
     /// More than the runtime gives.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub add: Vec<Text<'a>>,
     /// Taken away.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub drop: Vec<Text<'a>>,
 }
 
@@ -235,9 +235,9 @@ pub struct SeccompProfile<'a> {
 /// A `resources` field.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Resources<'a> {
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few_entries")]
     requests: BTreeMap<Text<'a>, Option<Quantity<'a>>>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few_entries")]
     limits: BTreeMap<Text<'a>, Option<Quantity<'a>>>,
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Labels, nullable};
+use super::{Labels, few, few_texts, nullable};
 
 /// `metav1.LabelSelector`, owned: it outlives the request in policies and facts.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -13,7 +13,7 @@ pub struct LabelSelector {
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Labels::is_empty")]
     pub match_labels: Labels,
     /// Requirements that must all hold.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "Vec::is_empty")]
     pub match_expressions: Vec<LabelSelectorRequirement>,
 }
 
@@ -25,7 +25,7 @@ pub struct LabelSelectorRequirement {
     /// How it relates to the values.
     pub operator: Operator,
     /// The values of `In` and `NotIn`.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "few_texts", skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
 }
 

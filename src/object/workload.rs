@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Count, LabelSelector, PodTemplate, Text, nullable};
+use super::{Count, LabelSelector, PodTemplate, Text, few, nullable};
 
 /// The spec of a Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController or Job.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,6 +115,6 @@ pub struct Scale {
 #[serde(rename_all = "camelCase")]
 pub struct Claim<'a> {
     /// `ReadWriteOnce` and friends.
-    #[serde(borrow, default, deserialize_with = "nullable")]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub access_modes: Vec<Text<'a>>,
 }
