@@ -11,6 +11,7 @@ mod health;
 mod limits;
 mod listener;
 mod ops;
+mod room;
 mod tls;
 mod webhook;
 
@@ -66,11 +67,15 @@ pub struct Config {
     /// The largest body, in bytes: 32 MiB. An API server can send 28 MB, so less would be a way
     /// round us.
     pub body_limit: usize,
-    /// What all bodies together may take, in bytes: 256 MiB.
+    /// What all bodies together may take, in bytes: 128 MiB, and beside it the first bytes of each.
     pub bytes_in_flight: usize,
+    /// How many of each body's first bytes are not counted: 64 KiB. Few reviews are longer, so whoever
+    /// sends many large bodies leaves room for those of others.
+    pub first_bytes: usize,
     /// How many reviews may run at once: 256. Those over it are refused at once.
     pub reviews: u32,
-    /// How many connections may be open: 1024. Those over it are dropped before their handshake.
+    /// How many connections may be open: 1024. For one over it the one goes that has been idle for the
+    /// longest; with a request on each it is dropped before its handshake.
     pub connections: usize,
     /// How long a TLS handshake may take: 10 s.
     pub handshake_timeout: Duration,
@@ -100,7 +105,8 @@ impl Config {
             ops_listen,
             client_ca: None,
             body_limit: 32 << 20,
-            bytes_in_flight: 256 << 20,
+            bytes_in_flight: 128 << 20,
+            first_bytes: 64 << 10,
             reviews: 256,
             connections: 1024,
             handshake_timeout: Duration::from_secs(10),
@@ -183,7 +189,7 @@ impl Server {
             tls: RustlsConfig::from_config(Arc::new(tls)),
             webhook: Arc::new(Webhook {
                 review,
-                bodies: BodyReader::new(config.body_limit, config.bytes_in_flight, config.body_timeout),
+                bodies: BodyReader::new(&config),
                 reviews: Arc::new(Semaphore::new(config.reviews as usize)),
                 metrics: Arc::clone(&metrics),
             }),

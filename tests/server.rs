@@ -350,7 +350,7 @@ async fn a_body_that_stops_arriving_is_given_up() {
 
 #[tokio::test]
 async fn bytes_in_flight_are_bounded() {
-    let server = start(|config| config.bytes_in_flight = 10).await;
+    let server = start(|config| (config.bytes_in_flight, config.first_bytes) = (10, 0)).await;
     let mut first = server.connect().await;
     first.send_post(PATIENT, "wait4567").await;
     take(&server.review.started).await;
@@ -460,15 +460,41 @@ async fn an_idle_connection_is_kept_for_the_idle_time_and_no_longer() {
 }
 
 #[tokio::test]
-async fn connections_over_the_cap_are_dropped() {
+async fn connections_over_the_cap_are_dropped_while_a_request_is_on_each() {
     let server = start(|config| config.connections = 1).await;
     let mut first = server.connect().await;
-    assert_eq!(first.post("/validate", "{}").await.status, 200);
+    first.send_post(PATIENT, "wait").await;
+    take(&server.review.started).await;
     assert!(server.try_connect().await.is_err());
     assert_eq!(server.metric(r#"plimsoll_requests_shed_total{reason="connections"}"#), 1);
+    server.review.leave.add_permits(1);
+    assert_eq!(first.reply().await.status, 200);
     assert_eq!(first.post("/validate", "{}").await.status, 200);
     drop(first);
     until(async || server.try_connect().await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn who_has_been_idle_for_the_longest_makes_room() {
+    let server = start(|config| {
+        config.connections = 2;
+        config.handshake_timeout = NEVER;
+        config.idle_timeout = NEVER;
+    })
+    .await;
+    let mut silent = soon(TcpStream::connect(server.addresses.webhook)).await.unwrap();
+    let mut first = server.connect().await;
+    assert_eq!(first.post("/validate", "{}").await.status, 200);
+    // Whoever shakes hands has sent nothing yet, so it goes first; then who had its answer first.
+    let mut second = server.connect().await;
+    assert_eq!(soon(silent.read(&mut [0; 1])).await.unwrap_or(0), 0);
+    assert_eq!(second.post("/validate", "{}").await.status, 200);
+    assert_eq!(first.post("/validate", "{}").await.status, 200);
+    let mut third = server.connect().await;
+    second.ended().await;
+    assert_eq!(third.post("/validate", "{}").await.status, 200);
+    assert_eq!(first.post("/validate", "{}").await.status, 200);
+    assert_eq!(server.metric(r#"plimsoll_requests_shed_total{reason="connections"}"#), 2);
 }
 
 #[tokio::test]

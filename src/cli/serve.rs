@@ -2,6 +2,7 @@
 
 mod health;
 mod log;
+mod open_files;
 mod policies;
 mod trust;
 mod waivers;
@@ -89,6 +90,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(provider.install_default().is_ok(), "a TLS provider is installed already");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let otlp = log::start(&metrics)?;
+    open_files::take_all();
     runtime.block_on(serve(args, metrics, otlp))
 }
 

@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::Config;
 use crate::metrics::Shed;
 
 /// Why a request gets no verdict. The API server shows the text to the user after "failed calling
@@ -84,22 +85,24 @@ pub(super) struct Held {
 pub(super) struct BodyReader {
     /// The largest single body, in bytes.
     limit: usize,
-    /// One permit for each byte that may be in flight.
+    /// How many of each body's first bytes take no permit.
+    first: usize,
+    /// One permit for each byte after those that may be in flight.
     budget: Arc<Semaphore>,
     timeout: Duration,
 }
 
 impl BodyReader {
-    pub(super) fn new(limit: usize, in_flight: usize, timeout: Duration) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         // A semaphore has a largest number of permits, far above any memory there is.
-        let budget = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { limit, budget, timeout }
+        let budget = Arc::new(Semaphore::new(config.bytes_in_flight.min(Semaphore::MAX_PERMITS)));
+        Self { limit: config.body_limit, first: config.first_bytes, budget, timeout: config.body_timeout }
     }
 
     /// Reads a body to its end.
     ///
     /// Memory is charged as the bytes arrive, not by `Content-Length`: a length is only a claim,
-    /// and charging for claims would let eight idle connections take the whole budget. A declared
+    /// and charging for claims would let four idle connections take the whole budget. A declared
     /// length over the limit is still refused without reading.
     pub(super) async fn read(
         &self,
@@ -124,7 +127,8 @@ impl BodyReader {
             if bytes.len() + frame.len() > self.limit {
                 return Err(Refusal::BodyTooLarge);
             }
-            if let Some(more) = self.charge(frame.len())? {
+            let counted = |length: usize| length.saturating_sub(self.first);
+            if let Some(more) = self.charge(counted(bytes.len() + frame.len()) - counted(bytes.len()))? {
                 match &mut share {
                     Some(share) => share.merge(more),
                     None => share = Some(more),
@@ -179,8 +183,16 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
-    fn reader(limit: usize, in_flight: usize) -> BodyReader {
-        BodyReader::new(limit, in_flight, Duration::from_secs(60))
+    fn reader(body_limit: usize, bytes_in_flight: usize) -> BodyReader {
+        let any = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        let body_timeout = Duration::from_secs(60);
+        BodyReader::new(&Config {
+            body_limit,
+            bytes_in_flight,
+            first_bytes: 0,
+            body_timeout,
+            ..Config::new(any, any)
+        })
     }
 
     #[tokio::test]
@@ -213,8 +225,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn short_bodies_have_room_beside_all_others() {
+        let reader = BodyReader { first: 3, ..reader(100, 10) };
+        let _all = reader.read(&HeaderMap::new(), chunks(&[2, 2, 9]), soon()).await.unwrap();
+        assert_eq!(reader.budget.available_permits(), 0);
+        let short = reader.read(&HeaderMap::new(), chunks(&[1, 2]), soon()).await.unwrap();
+        assert_eq!(short.bytes.len(), 3);
+        let refusal = reader.read(&HeaderMap::new(), chunks(&[1, 3]), soon()).await.unwrap_err();
+        assert_eq!(refusal, Refusal::BytesInFlight);
+    }
+
+    #[tokio::test]
     async fn a_body_that_stops_coming_is_given_up() {
-        let reader = BodyReader::new(10, 100, Duration::from_millis(10));
+        let reader = BodyReader { timeout: Duration::from_millis(10), ..reader(10, 100) };
         let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         let refusal = reader.read(&HeaderMap::new(), body, soon()).await.unwrap_err();
         assert_eq!(refusal, Refusal::BodyTooSlow);

@@ -7,8 +7,10 @@
 //! can be seen, an age at which connections end. It swallows errors of accept(2) with a pause of 50
 //! ms; with connections capped those are rare enough to live with.
 //!
-//! A connection over the cap is dropped before its handshake. Letting it wait would cost the API
-//! server its whole timeout, while a closed connection lets the failure policy decide at once.
+//! When as many connections are open as may be, the one that has been idle for the longest goes, see
+//! `room`. A connection that finds a request on every other is dropped before its handshake: letting it wait
+//! would cost the API server its whole timeout, while a closed connection lets the failure policy decide
+//! at once.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -20,12 +22,12 @@ use axum::http::{HeaderValue, Response, header};
 use axum_server::accept::Accept;
 use futures::future::BoxFuture;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower::Service;
 use tracing::debug;
 
 use super::drain::Drain;
+use super::room::{Guarded, Place, Room};
 use crate::metrics::{Metrics, Shed};
 
 /// Wraps an acceptor (TLS for the webhook, none for the ops port) with the decisions of this
@@ -35,8 +37,8 @@ pub(super) struct Door<A> {
     inner: A,
     /// The listener's name in metrics and logs.
     name: &'static str,
-    /// One permit for each connection that may be open.
-    slots: Arc<Semaphore>,
+    /// A place for each connection that may be open.
+    room: Room,
     /// How long a connection is kept on average, or `None` for ever.
     age: Option<Duration>,
     drain: Drain,
@@ -52,22 +54,23 @@ impl<A> Door<A> {
         drain: Drain,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { inner, name, slots: Arc::new(Semaphore::new(connections)), age, drain, metrics }
+        Self { inner, name, room: Room::new(connections), age, drain, metrics }
     }
 
-    /// Takes a place for a connection, or `None` if all are taken.
+    /// Takes a place for a connection, or `None` if none is to be had.
     fn admit(&self) -> Option<Connection> {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+        let entered = self.room.enter();
+        if entered.as_ref().is_none_or(|(_, somebody_went)| *somebody_went) {
             self.metrics.shed(Shed::Connections);
-            return None;
-        };
+        }
+        let (place, _) = entered?;
         self.metrics.connection_opened(self.name);
         Some(Connection {
             listener: self.name,
             ends: self.age.map(|age| Instant::now() + jittered(age)),
             drain: self.drain.clone(),
             metrics: Arc::clone(&self.metrics),
-            _slot: slot,
+            place,
         })
     }
 }
@@ -80,7 +83,7 @@ where
     A::Service: Send,
     S: Send + 'static,
 {
-    type Stream = A::Stream;
+    type Stream = Guarded<A::Stream>;
     type Service = Tracked<A::Service>;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
@@ -98,9 +101,13 @@ where
                 // Whoever is still shaking hands has sent no request, so nothing is lost by not
                 // waiting.
                 () = door.drain.closing() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                () = connection.place.sent_away() => return Err(io::ErrorKind::ConnectionAborted.into()),
             };
             match accepted {
-                Ok((stream, service)) => Ok((stream, Tracked { service, connection: Arc::new(connection) })),
+                Ok((stream, service)) => {
+                    let stream = connection.place.guard(stream);
+                    Ok((stream, Tracked { service, connection: Arc::new(connection) }))
+                }
                 Err(error) => {
                     door.metrics.handshake_failed();
                     debug!(listener = door.name, %peer, %error, "handshake failed");
@@ -118,7 +125,7 @@ struct Connection {
     ends: Option<Instant>,
     drain: Drain,
     metrics: Arc<Metrics>,
-    _slot: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Connection {
@@ -158,10 +165,13 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let answer = self.service.call(request);
         let connection = Arc::clone(&self.connection);
+        let in_time = connection.place.set_busy();
         Box::pin(async move {
-            let mut response = answer.await?;
+            let answered = answer.await;
+            connection.place.set_idle();
+            let mut response = answered?;
             // Asked only now: a shutdown may have begun while the request was judged.
-            if connection.is_over() {
+            if connection.is_over() || !in_time {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
