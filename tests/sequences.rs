@@ -270,7 +270,9 @@ proptest! {
         for step in &sequence {
             let (before, was) = (world.findings(&policies), world.stored(step).clone());
             let is_allowed = world.take(step, &policies);
-            if is_allowed && step.kind() == Kind::ScaledObject {
+            // What KEDA writes is judged as well.
+            let may_pause = world.paused().is_some_and(|count| world.may_write(count, &policies));
+            if is_allowed && step.kind() == Kind::ScaledObject && may_pause {
                 world.pause();
             }
             let after = world.denials(&policies);
@@ -322,4 +324,11 @@ fn a_pause_that_somebody_has_scaled_over_is_no_excuse() {
 #[test]
 fn what_ceases_to_be_a_singleton_is_not_paused_below_the_minimum() {
     ends_in_a_denial(&[scaled_object(Some(1)), workload(1, true)], &[workload(1, false)]);
+}
+
+#[test]
+fn what_is_switched_on_again_is_under_one_budget() {
+    let off = |more| Step::ScaledObject { minimum: 0, more, idle: None, paused: None };
+    let budget = |which| Step::Budget { which, minimum: false, count: 0.into(), everybody: false };
+    ends_in_a_denial(&[off(0), workload(1, false), budget(false)], &[budget(true), off(1)]);
 }

@@ -70,10 +70,16 @@ impl Check for Parameters {
             findings.extend(judge(context, &budget, Some(&workload)));
         }
         // An autoscaler makes pods fall under two budgets only where it starts what is switched off.
-        if context.workload().is_some() || workload.replicas == 0 {
+        if context.workload().is_some() || workload.replicas == 0 || kept_off(context) {
             findings.extend(overlap(context, &workload));
         }
     }
+}
+
+/// Whether the autoscaler allowed no pod before, however many are left.
+fn kept_off(context: &Context<'_>) -> bool {
+    let before = context.old.map(|old| &old.body);
+    matches!(before, Some(Body::Autoscaler(before)) if before.maximum() <= 0)
 }
 
 /// How many pods a budget selects at the fewest.
